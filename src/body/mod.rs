@@ -1,0 +1,168 @@
+//! The body of every answer, and the shared body that a leader and its followers read.
+
+mod collect;
+mod fill;
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pub(crate) use self::{
+    collect::{Collected, Replay, collect_ready, concatenate},
+    fill::{End, Fill, FillReader, FillState, WeakFill},
+};
+use crate::stored::StoredBody;
+
+pin_project! {
+    /// The body of a response that came through the cache: a stored one, the origin's own, or one that is
+    /// being stored while it streams.
+    ///
+    /// Trailers are kept. A stored body has an exact size, and can not fail.
+    pub struct CacheBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<B> {
+        // Bytes that are here, then trailers.
+        Stored { body: StoredBody },
+        // The origin's, as it comes.
+        Origin { #[pin] body: B },
+        // The origin's, of which some was already read.
+        Replay { replay: Box<Replay<B>> },
+        // One that others read, too.
+        Fill { reader: FillReader },
+    }
+}
+
+impl<B> CacheBody<B> {
+    pub(crate) fn stored(body: StoredBody) -> Self {
+        Self { kind: Kind::Stored { body } }
+    }
+
+    pub(crate) fn origin(body: B) -> Self {
+        Self { kind: Kind::Origin { body } }
+    }
+
+    pub(crate) fn replay(replay: Replay<B>) -> Self {
+        Self { kind: Kind::Replay { replay: Box::new(replay) } }
+    }
+
+    pub(crate) fn fill(reader: FillReader) -> Self {
+        Self { kind: Kind::Fill { reader } }
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::stored(StoredBody::default())
+    }
+}
+
+impl<B> Default for CacheBody<B> {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl<B> From<Bytes> for CacheBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        Self::stored(StoredBody { bytes, trailers: None })
+    }
+}
+
+impl<B> Body for CacheBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.project().kind.project() {
+            KindProjection::Stored { body } => Poll::Ready(next_stored(body).map(Ok)),
+            KindProjection::Origin { body } => body.poll_frame(cx).map_err(BodyError::new),
+            KindProjection::Replay { replay } => replay.poll_frame(cx),
+            KindProjection::Fill { reader } => reader.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Stored { body } => body.bytes.is_empty() && body.trailers.is_none(),
+            Kind::Origin { body } => body.is_end_stream(),
+            Kind::Replay { replay } => replay.is_end_stream(),
+            Kind::Fill { reader } => reader.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Stored { body } => SizeHint::with_exact(body.bytes.len() as u64),
+            Kind::Origin { body } => body.size_hint(),
+            Kind::Replay { replay } => replay.size_hint(),
+            Kind::Fill { reader } => reader.size_hint(),
+        }
+    }
+}
+
+fn next_stored(body: &mut StoredBody) -> Option<Frame<Bytes>> {
+    if !body.bytes.is_empty() {
+        return Some(Frame::data(std::mem::take(&mut body.bytes)));
+    }
+    body.trailers.take().map(|trailers| Frame::trailers((*trailers).clone()))
+}
+
+impl<B> fmt::Debug for CacheBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            Kind::Stored { .. } => "Stored",
+            Kind::Origin { .. } => "Origin",
+            Kind::Replay { .. } => "Replay",
+            Kind::Fill { .. } => "Fill",
+        };
+        f.debug_tuple("CacheBody").field(&kind).finish()
+    }
+}
+
+/// The origin's body failed. Every reader of a shared body gets it, so it can be cloned; the cause is its
+/// source.
+///
+/// ```
+/// fn log(error: &microcache::BodyError) -> String {
+///     std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| cause.to_string())
+/// }
+/// # let _ = log;
+/// ```
+#[derive(Clone, Debug)]
+pub struct BodyError {
+    source: Arc<dyn Error + Send + Sync>,
+}
+
+impl BodyError {
+    pub(crate) fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: source.into().into() }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body of the origin's response failed")
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}

@@ -1,0 +1,112 @@
+//! The time. The only caller of `now()`: every decision takes the time as an argument.
+
+use std::{fmt, time::SystemTime};
+
+/// Tells the cache what time it is.
+///
+/// [`CacheLayerBuilder::clock`](crate::CacheLayerBuilder::clock) takes one; without it the system's clock is
+/// asked. Waits (the collapse limits) run on tokio's timer, not on this clock.
+///
+/// ```
+/// use std::time::SystemTime;
+///
+/// #[derive(Debug)]
+/// struct Frozen(SystemTime);
+///
+/// impl microcache::Clock for Frozen {
+///     fn now(&self) -> SystemTime {
+///         self.0
+///     }
+/// }
+///
+/// let noon = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(43_200);
+/// assert_eq!(microcache::Clock::now(&Frozen(noon)), noon);
+/// ```
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// The time now.
+    fn now(&self) -> SystemTime;
+}
+
+impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
+    fn now(&self) -> SystemTime {
+        (**self).now()
+    }
+}
+
+/// The system's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// The timer's clock, by which waits and the age of flights are measured. Tests pause and advance it.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks")]
+pub(crate) fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// A clock that moves only when it is told to.
+///
+/// ```
+/// use std::time::Duration;
+/// use microcache::{Clock, ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let before = clock.now();
+/// clock.advance(Duration::from_millis(999));
+/// assert_eq!(clock.now(), before + Duration::from_millis(999));
+/// ```
+#[cfg(any(test, feature = "test-util"))]
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    now: std::sync::Arc<std::sync::Mutex<SystemTime>>,
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl ManualClock {
+    /// A clock that starts at a fixed whole second (2020-09-13T12:26:40Z).
+    #[must_use]
+    pub fn new() -> Self {
+        let start = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        Self { now: std::sync::Arc::new(std::sync::Mutex::new(start)) }
+    }
+
+    /// Moves the clock forward; every clone sees it.
+    pub fn advance(&self, by: std::time::Duration) {
+        let mut now = self.lock();
+        if let Some(later) = now.checked_add(by) {
+            *now = later;
+        }
+    }
+
+    /// Moves the clock back; every clone sees it.
+    pub fn rewind(&self, by: std::time::Duration) {
+        let mut now = self.lock();
+        if let Some(earlier) = now.checked_sub(by) {
+            *now = earlier;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SystemTime> {
+        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        *self.lock()
+    }
+}

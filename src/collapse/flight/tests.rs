@@ -1,0 +1,253 @@
+//! The state machine alone, step by step.
+
+use std::time::Duration;
+
+use tokio::time::advance;
+use tokio_test::{assert_ready, task};
+
+use super::*;
+use crate::clock::monotonic;
+
+type Board = Arc<Collapser<&'static str>>;
+
+fn board() -> Board {
+    Arc::new(Collapser::new())
+}
+
+fn join(board: &Board, settings: &Collapse) -> Role<&'static str> {
+    board.join("/a", settings, monotonic())
+}
+
+fn leader(board: &Board) -> Leader<&'static str> {
+    match join(board, &Collapse::new()) {
+        Role::Leader(leader) => leader,
+        _ => panic!("not the leader"),
+    }
+}
+
+fn follower(board: &Board) -> Follower<&'static str> {
+    match join(board, &Collapse::new()) {
+        Role::Follower(follower) => follower,
+        _ => panic!("not a follower"),
+    }
+}
+
+fn soon() -> Instant {
+    monotonic() + Duration::from_secs(5)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_leads_and_the_others_follow_and_all_see_what_was_announced() {
+    let board = board();
+    let leads = leader(&board);
+    let followers: Vec<_> = (0..3).map(|_| follower(&board)).collect();
+    let mut waits: Vec<_> = followers.iter().map(|f| task::spawn(f.landing(soon()))).collect();
+    waits.iter_mut().for_each(|wait| assert!(wait.poll().is_pending()));
+
+    leads.announce("page");
+
+    for wait in &mut waits {
+        assert!(matches!(assert_ready!(wait.poll()), Landing::Reusable("page")));
+    }
+    assert!(matches!(join(&board, &Collapse::new()), Role::Follower(_)), "an announced flight takes followers");
+    leads.land();
+    assert_eq!(board.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_marker_is_there_before_anyone_is_released() {
+    let board = board();
+    let leads = leader(&board);
+    let followers = [follower(&board), follower(&board)];
+    let mut waits: Vec<_> = followers.iter().map(|f| task::spawn(f.landing(soon()))).collect();
+    waits.iter_mut().for_each(|wait| assert!(wait.poll().is_pending()));
+
+    leads.not_reusable(monotonic());
+
+    assert!(matches!(join(&board, &Collapse::new()), Role::Marked));
+    for wait in &mut waits {
+        assert!(wait.is_woken());
+        assert!(matches!(assert_ready!(wait.poll()), Landing::NotReusable));
+    }
+    advance(Duration::from_secs(10)).await;
+    assert!(matches!(join(&board, &Collapse::new()), Role::Leader(_)), "a marker ends by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_wakes_exactly_one_successor() {
+    let board = board();
+    let leads = leader(&board);
+    let followers: Vec<_> = (0..10).map(|_| follower(&board)).collect();
+    let mut waits: Vec<_> = followers.iter().map(|f| task::spawn(f.landing(soon()))).collect();
+    waits.iter_mut().for_each(|wait| assert!(wait.poll().is_pending()));
+
+    leads.fail();
+
+    let woken: Vec<_> = waits.iter_mut().filter(|wait| wait.is_woken()).collect();
+    assert_eq!(woken.len(), 1);
+    let leads = woken.into_iter().map(|wait| assert_ready!(wait.poll())).next();
+    assert!(matches!(leads, Some(Landing::Lead(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_leaves_before_it_looked_passes_its_turn_on() {
+    let board = board();
+    let leads = leader(&board);
+    let followers = [follower(&board), follower(&board)];
+    let mut first = task::spawn(followers[0].landing(soon()));
+    let mut second = task::spawn(followers[1].landing(soon()));
+    assert!(first.poll().is_pending());
+    assert!(second.poll().is_pending());
+
+    leads.fail();
+    assert!(first.is_woken() && !second.is_woken());
+    drop(first);
+
+    assert!(second.is_woken());
+    assert!(matches!(assert_ready!(second.poll()), Landing::Lead(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_arrival_may_take_a_vacant_flight_and_the_woken_follower_waits_on() {
+    let board = board();
+    let leads = leader(&board);
+    let waiting = follower(&board);
+    let mut wait = task::spawn(waiting.landing(soon()));
+    assert!(wait.poll().is_pending());
+
+    leads.fail();
+    let leads = leader(&board);
+    assert!(wait.poll().is_pending());
+    leads.announce("page");
+
+    assert!(matches!(assert_ready!(wait.poll()), Landing::Reusable("page")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_spent_once_for_all_and_never_one_by_one() {
+    let board = board();
+    let mut forwards = 1;
+    let leads = leader(&board);
+    let followers: Vec<_> = (0..1_000).map(|_| follower(&board)).collect();
+    let mut waits: Vec<_> = followers.iter().map(|f| task::spawn(f.landing(soon()))).collect();
+    waits.iter_mut().for_each(|wait| assert!(wait.poll().is_pending()));
+    leads.fail();
+
+    let mut spent = 0;
+    for wait in &mut waits {
+        match wait.poll() {
+            std::task::Poll::Ready(Landing::Lead(leads)) => {
+                forwards += 1;
+                // Fails at once, before any other follower runs.
+                leads.fail();
+            }
+            std::task::Poll::Ready(Landing::Spent(None)) => spent += 1,
+            _ => panic!("still waits"),
+        }
+    }
+
+    assert_eq!((forwards, spent), (3, 998));
+    assert_eq!(board.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_failure_is_shared() {
+    let board = board();
+    let settings = Collapse::new().attempts(1);
+    let Role::Leader(leads) = join(&board, &settings) else { panic!("not the leader") };
+    let waiting = follower(&board);
+    assert!(leads.is_last_attempt());
+
+    leads.spend(Some("503"));
+
+    assert!(matches!(waiting.landing(soon()).await, Landing::Spent(Some("503"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_without_followers_that_fails_leaves_nothing_behind() {
+    let board = board();
+    drop(leader(&board));
+
+    assert_eq!(board.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vacant_flight_whose_followers_all_left_is_gone() {
+    let board = board();
+    let leads = leader(&board);
+    let waiting = follower(&board);
+    leads.fail();
+    assert_eq!(board.flights(), 1);
+
+    drop(waiting);
+
+    assert_eq!(board.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_flight_takes_no_followers_and_does_not_end_the_second() {
+    let board = board();
+    let first = leader(&board);
+    let waiting = follower(&board);
+    advance(Duration::from_millis(4_999)).await;
+    drop(follower(&board));
+    advance(Duration::from_millis(1)).await;
+
+    let second = leader(&board);
+    first.announce("old");
+    first.land();
+
+    assert_eq!(board.flights(), 1, "the second is still under way");
+    assert!(matches!(waiting.landing(soon()).await, Landing::Reusable("old")));
+    drop(follower(&board));
+    second.land();
+    assert_eq!(board.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_waits_until_its_deadline_and_no_longer() {
+    let board = board();
+    let _leads = leader(&board);
+    let waiting = follower(&board);
+    let begin = monotonic();
+
+    let landing = waiting.landing(begin + Duration::from_millis(700)).await;
+
+    assert!(matches!(landing, Landing::TimedOut));
+    // The timer's wheel is a millisecond coarse.
+    assert!(monotonic() - begin <= Duration::from_millis(702));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_flight_takes_no_more_until_one_leaves() {
+    let board = board();
+    let settings = Collapse::new().max_followers(2);
+    let Role::Leader(_leads) = join(&board, &settings) else { panic!("not the leader") };
+    let Role::Follower(one) = join(&board, &settings) else { panic!("not a follower") };
+    let Role::Follower(_two) = join(&board, &settings) else { panic!("not a follower") };
+
+    assert!(matches!(join(&board, &settings), Role::Full));
+    drop(one);
+    assert!(matches!(join(&board, &settings), Role::Follower(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_announcement_is_tried_again_by_one_that_waited() {
+    let board = board();
+    let leads = leader(&board);
+    let waiting = follower(&board);
+    leads.announce("half a page");
+    assert!(matches!(waiting.landing(soon()).await, Landing::Reusable("half a page")));
+
+    leads.fail();
+
+    assert!(matches!(waiting.landing(soon()).await, Landing::Lead(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_keys_do_not_wait() {
+    let board = board();
+    let _leads = leader(&board);
+
+    assert!(matches!(board.join("/b", &Collapse::new(), monotonic()), Role::Leader(_)));
+}

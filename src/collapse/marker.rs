@@ -1,0 +1,134 @@
+//! Markers: which keys were not reusable lately. Bounded in number and in time.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+/// Markers of one shard. Past `capacity` the oldest goes: losing a marker costs one wait, never a wrong answer.
+#[derive(Debug)]
+pub(super) struct Markers {
+    until: HashMap<Arc<str>, Instant>,
+    oldest_first: VecDeque<(Arc<str>, Instant)>,
+    capacity: usize,
+}
+
+impl Markers {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { until: HashMap::new(), oldest_first: VecDeque::new(), capacity: capacity.max(1) }
+    }
+
+    pub(super) fn is_marked(&self, key: &str, now: Instant) -> bool {
+        self.until.get(key).is_some_and(|until| now < *until)
+    }
+
+    pub(super) fn mark(&mut self, key: Arc<str>, until: Instant, now: Instant) {
+        if self.until.get(&key).is_some_and(|there| (*there - now) * 2 > until - now) {
+            // A key that stays uncacheable under load is renewed now and then, not for every response.
+            return;
+        }
+        self.forget_before(now);
+        while self.oldest_first.len() >= self.capacity {
+            self.forget_oldest();
+        }
+        self.until.insert(Arc::clone(&key), until);
+        self.oldest_first.push_back((key, until));
+    }
+
+    pub(super) fn unmark(&mut self, key: &str) {
+        // Its place in the queue goes when its time comes.
+        self.until.remove(key);
+    }
+
+    fn forget_before(&mut self, now: Instant) {
+        while self.oldest_first.front().is_some_and(|(_, until)| *until <= now) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((key, until)) = self.oldest_first.pop_front()
+            && self.until.get(&key) == Some(&until)
+        {
+            self.until.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(10);
+
+    fn marked(markers: &mut Markers, key: &str, now: Instant) {
+        markers.mark(key.into(), now + LIFETIME, now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_marker_lives_as_long_as_it_was_given() {
+        let mut markers = Markers::new(10);
+        let now = Instant::now();
+        marked(&mut markers, "/cart", now);
+
+        assert!(markers.is_marked("/cart", now + LIFETIME - Duration::from_millis(1)));
+        assert!(!markers.is_marked("/cart", now + LIFETIME));
+        assert!(!markers.is_marked("/other", now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn markers_are_bounded_and_the_oldest_goes_first() {
+        let mut markers = Markers::new(3);
+        let now = Instant::now();
+        for key in ["a", "b", "c", "d"] {
+            marked(&mut markers, key, now);
+        }
+
+        assert!(!markers.is_marked("a", now));
+        assert!(["b", "c", "d"].iter().all(|key| markers.is_marked(key, now)));
+        assert_eq!((markers.until.len(), markers.oldest_first.len()), (3, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marking_and_unmarking_for_ever_stays_bounded() {
+        let mut markers = Markers::new(3);
+        let now = Instant::now();
+        for _ in 0..1_000 {
+            marked(&mut markers, "a", now);
+            marked(&mut markers, "a", now);
+            markers.unmark("a");
+        }
+
+        assert!(markers.oldest_first.len() <= 3 && markers.until.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_stays_uncacheable_stays_marked() {
+        let mut markers = Markers::new(10);
+        let now = Instant::now();
+        for second in 0..100 {
+            let now = now + Duration::from_secs(second);
+            assert!(second == 0 || markers.is_marked("a", now), "after {second} s");
+            marked(&mut markers, "a", now);
+        }
+
+        assert!(markers.oldest_first.len() <= 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_unmarked_and_marked_again_keeps_its_new_time() {
+        let mut markers = Markers::new(10);
+        let now = Instant::now();
+        marked(&mut markers, "a", now);
+        markers.unmark("a");
+        let later = now + Duration::from_secs(5);
+        marked(&mut markers, "a", later);
+        marked(&mut markers, "b", now + LIFETIME);
+
+        assert!(markers.is_marked("a", now + LIFETIME + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,152 @@
+//! Cache keys (RFC 9111 §2): which requests may be answered with the same stored responses.
+//!
+//! Pure: the head of a request and a tenant in, one text out. No policy, no store, no clock.
+//!
+//! A key is *framed and injective*: from its text follow the bytes of each component, so that no component,
+//! nor two together, can pass for another. Nothing is dropped, decoded or merged unless a [`QueryRule`] says
+//! so: a cache that reads a request more loosely than its origin does answers one request with the response
+//! to another. The text is
+//!
+//! ```text
+//! {tenant}|{method}|{authority}|{path}?{query}[|h:{field}[={line}]*]*[|c:{cookie}[={value}|;{piece}]*]*
+//! acme|GET|shop.example|/products?a=1&b=2
+//! ```
+//!
+//! in visible ASCII; see [`escape`] for how. GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has
+//! no name. An absent query, field or cookie differs from an empty one.
+
+use std::{borrow::Borrow, borrow::Cow, fmt};
+
+use http::{HeaderMap, HeaderName};
+
+mod authority;
+mod cookies;
+mod escape;
+mod head;
+mod query;
+mod spec;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
+pub use head::RequestHead;
+pub use query::QueryRule;
+pub use spec::KeySpec;
+pub use tenant::{Tenancy, Tenant};
+
+/// Chooses the stored responses for a request (RFC 9111 §2). Made only by [`KeySpec`].
+///
+/// At most 8 KiB of visible ASCII. It compares and hashes as its text does, so that maps can be asked by
+/// `&str`. It may hold personal data, as a search query or a cookie: `Display` writes the [short
+/// form](Self::short) to show it, `Debug` only a digest, so that keys do not get into logs by accident.
+///
+/// ```
+/// use microcache::{KeySpec, RequestHead, Tenant};
+///
+/// let request = http::Request::get("/products?b=2&a=1").header("host", "shop.example").body(()).unwrap();
+/// let key = KeySpec::new().key(RequestHead::of(&request), &Tenant::named("acme")).unwrap();
+/// assert_eq!(key.as_str(), "acme|GET|shop.example|/products?a=1&b=2");
+/// assert_eq!(format!("{key:?}"), "CacheKey(06df4b76cd0e4d4b)");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheKey(String);
+
+/// Why a request has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum KeyError {
+    /// The key would be longer than 8 KiB.
+    TooLong,
+    /// It is not certain to whom the request is addressed.
+    AmbiguousAuthority,
+    /// It is not known whose request it is.
+    UnidentifiedTenant,
+}
+
+impl CacheKey {
+    /// The whole key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The key in at most 250 bytes, which memcached takes for a key whatever the request was.
+    ///
+    /// That is the whole key, or its first 185 bytes, `~`, and the BLAKE3 digest of all of it in hex. A whole
+    /// key never has a `~`, so that nobody can ask for a resource whose key is the short form of another's.
+    #[must_use]
+    pub fn short(&self) -> Cow<'_, str> {
+        if self.0.len() <= SHORT_BYTES {
+            return Cow::Borrowed(&self.0);
+        }
+        let digest = blake3::hash(self.0.as_bytes()).to_hex();
+        let head = self.0.get(..SHORT_BYTES - 1 - digest.len()).unwrap_or_default();
+        Cow::Owned(format!("{head}~{digest}"))
+    }
+
+    /// The key of one variant: this one and the lines of the nominated fields (RFC 9111 §4.1).
+    ///
+    /// The names must be sorted and without duplicates, so that one variant has one key. Without names it is
+    /// this key again. Fails if it would be longer than 8 KiB.
+    pub(crate) fn variant(&self, names: &[HeaderName], request: &HeaderMap) -> Result<Self, KeyError> {
+        let mut text = self.0.clone();
+        for name in names {
+            push_field(&mut text, "|v:", name, request)?;
+        }
+        within_limit(text.len())?;
+        Ok(Self(text))
+    }
+
+    /// Gives the buffer back, for the next key.
+    pub(crate) fn into_buffer(self) -> String {
+        self.0
+    }
+}
+
+impl AsRef<str> for CacheKey {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for CacheKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.short())
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digest = blake3::hash(self.0.as_bytes()).to_hex();
+        write!(f, "CacheKey({})", digest.get(..16).unwrap_or_default())
+    }
+}
+
+/// Appends the tag, the name, and `=` before each line of the field, in the order of the lines.
+fn push_field(out: &mut String, tag: &str, name: &HeaderName, headers: &HeaderMap) -> Result<(), KeyError> {
+    let is_mark = |byte| byte == b'=';
+    out.push_str(tag);
+    escape::push(out, name.as_str().as_bytes(), is_mark);
+    for line in headers.get_all(name) {
+        within_limit(out.len() + line.len())?;
+        out.push('=');
+        escape::push(out, line.as_bytes(), is_mark);
+    }
+    Ok(())
+}
+
+const fn within_limit(length: usize) -> Result<(), KeyError> {
+    if length > MAX_BYTES { Err(KeyError::TooLong) } else { Ok(()) }
+}
+
+/// The longest key there is. What needs a longer one is not worth storing.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// The longest key that memcached takes.
+const SHORT_BYTES: usize = 250;

@@ -1,0 +1,49 @@
+//! A shared HTTP cache as tower layers, for services on axum and hyper.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use microcache::{CacheLayer, MemoryStore};
+//!
+//! let app: Router = Router::new()
+//!     .route("/products", get(|| async { "a list" }))
+//!     .layer(CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)));
+//! # let _ = app;
+//! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![deny(clippy::disallowed_methods)]
+
+mod body;
+mod clock;
+mod collapse;
+mod field;
+mod handle;
+mod key;
+mod layers;
+mod observe;
+mod policy;
+mod rfc9111;
+mod service;
+mod status;
+mod store;
+mod stored;
+
+#[cfg(any(test, feature = "test-util"))]
+pub use self::clock::ManualClock;
+#[cfg(feature = "memory")]
+pub use self::store::MemoryStore;
+#[cfg(any(test, feature = "test-util"))]
+pub use self::store::contract;
+pub use self::{
+    body::{BodyError, CacheBody},
+    clock::Clock,
+    collapse::{Collapse, Overflow},
+    handle::CacheHandle,
+    key::{CacheKey, KeySpec, QueryRule, RequestHead, Tenancy, Tenant},
+    layers::{CacheLayer, CacheLayerBuilder, CollapseLayer, ConfigError},
+    observe::Stats,
+    policy::Policy,
+    service::{Cache, ResponseFuture},
+    status::{CacheStatus, ForwardReason},
+    store::{Peek, Put, Store, StoreError, StoreErrorKind},
+    stored::{Stored, StoredResponse},
+};

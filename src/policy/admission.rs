@@ -1,0 +1,210 @@
+//! May this request be looked up at all? From its head alone.
+
+use http::{HeaderMap, Method, header};
+
+use super::{Cookies, Policy};
+use crate::key::RequestHead;
+
+/// What the cache does with a request before it looks anything up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Look it up. What it carries of its sender's identity is in here.
+    Lookup(Credentials),
+    /// Hand it to the origin untouched.
+    Bypass(BypassReason),
+}
+
+/// What a request carries of its sender's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) authorization: bool,
+    /// A cookie that is neither in the key nor declared irrelevant.
+    pub(crate) cookie: bool,
+}
+
+impl Credentials {
+    pub(crate) fn any(self) -> bool {
+        self.authorization || self.cookie
+    }
+}
+
+/// Why a request is handed to the origin untouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BypassReason {
+    /// The cache is paused.
+    Paused,
+    /// Neither GET nor HEAD.
+    Method,
+    /// `Policy::bypass_when` held.
+    Policy,
+    /// It asks for another protocol.
+    Upgrade,
+    /// It has `If-Match` or `If-Unmodified-Since`, which only the origin can judge (RFC 9110 §13.1).
+    Precondition,
+    /// A GET with content: the origin may look at it, the key does not.
+    Content,
+    /// `Host` is missing its meaning: several, malformed, or at odds with the target URI.
+    Authority,
+    /// The key would be longer than 8 KiB.
+    KeyTooLong,
+    /// Nobody can tell whose request it is.
+    Tenant,
+}
+
+impl BypassReason {
+    /// The word for it in `Cache-Status`; none where bypassing is the plain course of things, and the
+    /// response stays the origin's byte for byte.
+    pub(crate) fn detail(self) -> Option<&'static str> {
+        match self {
+            Self::Paused | Self::Method | Self::Policy | Self::Upgrade => None,
+            Self::Precondition => Some("precondition"),
+            Self::Content => Some("content"),
+            Self::Authority => Some("authority"),
+            Self::KeyTooLong => Some("key-too-long"),
+            Self::Tenant => Some("tenant"),
+        }
+    }
+}
+
+impl Policy {
+    /// `has_content`: the body may have bytes, as far as the server can tell.
+    pub(crate) fn admit(&self, head: RequestHead<'_>, has_content: bool) -> Admission {
+        if *head.method() != Method::GET && *head.method() != Method::HEAD {
+            return Admission::Bypass(BypassReason::Method);
+        }
+        if self.bypass.as_ref().is_some_and(|when| when(head)) {
+            return Admission::Bypass(BypassReason::Policy);
+        }
+        if has_content {
+            return Admission::Bypass(BypassReason::Content);
+        }
+        let mut credentials = Credentials::default();
+        for name in head.headers().keys() {
+            let reason = match *name {
+                header::AUTHORIZATION => {
+                    credentials.authorization = true;
+                    continue;
+                }
+                header::COOKIE => {
+                    credentials.cookie = self.cookies_matter(head.headers());
+                    continue;
+                }
+                header::UPGRADE => BypassReason::Upgrade,
+                header::IF_MATCH | header::IF_UNMODIFIED_SINCE => BypassReason::Precondition,
+                // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
+                header::TRANSFER_ENCODING => BypassReason::Content,
+                header::CONTENT_LENGTH if !is_zero(head.headers()) => BypassReason::Content,
+                _ => continue,
+            };
+            return Admission::Bypass(reason);
+        }
+        Admission::Lookup(credentials)
+    }
+
+    fn cookies_matter(&self, headers: &HeaderMap) -> bool {
+        if self.cookies.none_matters {
+            return false;
+        }
+        headers
+            .get_all(header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .map(|pair| pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii())
+            .any(|name| !name.is_empty() && !self.cookies.is_irrelevant(name) && !self.key.keys_cookie(name))
+    }
+}
+
+impl Cookies {
+    fn is_irrelevant(&self, name: &[u8]) -> bool {
+        self.irrelevant.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning.as_bytes()),
+            None => name == pattern.as_bytes(),
+        })
+    }
+}
+
+fn is_zero(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_LENGTH).iter().all(|value| value.as_bytes() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::key::KeySpec;
+
+    fn admit(policy: &Policy, request: http::request::Builder) -> Admission {
+        policy.admit(RequestHead::of(&request.body(()).unwrap()), false)
+    }
+
+    const ANONYMOUS: Admission = Admission::Lookup(Credentials { authorization: false, cookie: false });
+    const WITH_COOKIE: Admission = Admission::Lookup(Credentials { authorization: false, cookie: true });
+
+    #[test]
+    fn a_request_is_admitted_by_its_method_and_fields() {
+        use BypassReason::{Content, Method, Precondition, Upgrade};
+        let bypass = Admission::Bypass;
+        let with_authorization = Admission::Lookup(Credentials { authorization: true, cookie: false });
+        let table = [
+            ("GET", "accept", "*/*", ANONYMOUS),
+            ("HEAD", "accept", "*/*", ANONYMOUS),
+            ("GET", "content-length", "0", ANONYMOUS),
+            ("GET", "cookie", "", ANONYMOUS),
+            ("GET", "cookie", " ; ", ANONYMOUS),
+            ("GET", "authorization", "Basic YQ==", with_authorization),
+            ("GET", "cookie", "session=1", WITH_COOKIE),
+            ("POST", "accept", "*/*", bypass(Method)),
+            ("PURGE", "accept", "*/*", bypass(Method)),
+            ("get", "accept", "*/*", bypass(Method)),
+            ("GET", "content-length", "7", bypass(Content)),
+            ("GET", "content-length", "00", bypass(Content)),
+            ("GET", "content-length", "x", bypass(Content)),
+            ("GET", "transfer-encoding", "chunked", bypass(Content)),
+            ("GET", "upgrade", "websocket", bypass(Upgrade)),
+            ("GET", "if-match", "\"a\"", bypass(Precondition)),
+            ("GET", "if-unmodified-since", "x", bypass(Precondition)),
+        ];
+        for (method, name, value, expected) in table {
+            let request = Request::builder().method(method).header(name, value);
+            assert_eq!(admit(&Policy::new(), request), expected, "{method} with {name}: {value}");
+        }
+    }
+
+    #[test]
+    fn cookies_matter_unless_they_are_keyed_or_declared_irrelevant() {
+        let policy = Policy::new().ignore_cookie("_ga*").ignore_cookie("theme").key(KeySpec::new().cookie("lang"));
+        let table = [
+            ("_ga=1; _gat_x=2; theme=dark", ANONYMOUS),
+            ("lang=de; _ga=1", ANONYMOUS),
+            ("lang=de;session=1", WITH_COOKIE),
+            ("Theme=dark", WITH_COOKIE),
+            ("theme2=dark", WITH_COOKIE),
+            ("bare", WITH_COOKIE),
+            ("\u{e9}=1", WITH_COOKIE),
+        ];
+        for (cookies, expected) in table {
+            assert_eq!(admit(&policy, Request::builder().header("cookie", cookies)), expected, "{cookies}");
+        }
+        let several = Request::builder().header("cookie", "theme=1").header("cookie", "session=1");
+        assert_eq!(admit(&policy, several), WITH_COOKIE, "on a second line");
+        let ignored = Request::builder().header("cookie", "session=1");
+        assert_eq!(admit(&Policy::new().ignore_cookies(), ignored), ANONYMOUS);
+    }
+
+    #[test]
+    fn content_that_no_field_announces_is_content_all_the_same() {
+        let request = Request::new(());
+        let admission = Policy::new().admit(RequestHead::of(&request), true);
+
+        assert_eq!(admission, Admission::Bypass(BypassReason::Content));
+    }
+
+    #[test]
+    fn the_operator_can_send_requests_past_the_cache() {
+        let policy = Policy::new().bypass_when(|head| head.uri().path().starts_with("/admin"));
+
+        assert_eq!(admit(&policy, Request::get("/admin/x")), Admission::Bypass(BypassReason::Policy));
+        assert_eq!(admit(&policy, Request::get("/")), ANONYMOUS);
+    }
+}

@@ -1,0 +1,370 @@
+//! What a response says in `Cache-Control` (RFC 9111 §5.2).
+//!
+//! Reads, and decides nothing: what a directive forbids or allows is in `storing.rs` and `freshness.rs`.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::CACHE_CONTROL;
+
+use crate::field;
+
+/// What the `Cache-Control` lines of a response say (RFC 9111 §5.2.2).
+///
+/// Names are read in any case, arguments as token or quoted string (§5.2). Unknown directives are ignored (§5.2.3).
+/// Where a response is unclear, it says the more restrictive of what it could mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Directives {
+    /// §5.2.2.5. Also set by a member whose quotes are broken: what they hide can not be known.
+    pub(crate) no_store: bool,
+    /// §5.2.2.4. The form that names fields counts as the whole response.
+    pub(crate) no_cache: bool,
+    /// §5.2.2.7. The form that names fields counts as the whole response.
+    pub(crate) private: bool,
+    /// §5.2.2.9. With an argument it is not this directive.
+    pub(crate) public: bool,
+    /// §5.2.2.2.
+    pub(crate) must_revalidate: bool,
+    /// §5.2.2.8.
+    pub(crate) proxy_revalidate: bool,
+    /// §5.2.2.3.
+    pub(crate) must_understand: bool,
+    /// §5.2.2.1. Of several, the smallest, and a malformed one before all.
+    pub(crate) max_age: Option<Delta>,
+    /// §5.2.2.10. Of several, the smallest, and a malformed one before all.
+    pub(crate) s_maxage: Option<Delta>,
+}
+
+impl Directives {
+    /// Reads all `Cache-Control` lines of a response. Never fails: see the type for what unclear ones mean.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut directives = Self::default();
+        for member in field::list(headers, &CACHE_CONTROL) {
+            match directive(member) {
+                Some((name, argument)) => directives.apply(name, argument),
+                None => directives.salvage(member),
+            }
+        }
+        directives
+    }
+
+    /// Takes over one directive that is written as §5.2 says.
+    fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
+        // A restrictive directive with an argument that it does not take still shows the will to restrict.
+        self.restrict(name);
+        if name.eq_ignore_ascii_case(b"public") {
+            self.public |= argument.is_none();
+        }
+        // §5.2.2.1, §5.2.2.10: the argument is required, so none is a malformed one.
+        if let Some(lifetime) = self.lifetime_named(name) {
+            narrow(lifetime, argument.map_or(Delta::Invalid, Delta::parse));
+        }
+    }
+
+    /// Takes over what a member that is not written as §5.2 says could mean: every word in it that is a restrictive
+    /// directive counts, a lifetime is malformed, and a permission is none.
+    fn salvage(&mut self, member: &[u8]) {
+        // Quotes that are not closed, or not where an argument begins, may have swallowed commas with more
+        // directives behind them. Nothing but not storing is safe.
+        self.no_store |= member.contains(&b'"');
+        for word in member.split(|byte| !field::is_token_byte(*byte)) {
+            self.restrict(word);
+            if let Some(lifetime) = self.lifetime_named(word) {
+                *lifetime = Some(Delta::Invalid);
+            }
+        }
+    }
+
+    /// Sets what a restrictive directive of this name says; other names do nothing.
+    fn restrict(&mut self, name: &[u8]) {
+        let restrictive: [(&[u8], &mut bool); 6] = [
+            (b"no-store", &mut self.no_store),
+            (b"no-cache", &mut self.no_cache),
+            (b"private", &mut self.private),
+            (b"must-revalidate", &mut self.must_revalidate),
+            (b"proxy-revalidate", &mut self.proxy_revalidate),
+            (b"must-understand", &mut self.must_understand),
+        ];
+        for (directive, said) in restrictive {
+            *said |= name.eq_ignore_ascii_case(directive);
+        }
+    }
+
+    /// The lifetime that a directive of this name gives, if it gives one.
+    fn lifetime_named(&mut self, name: &[u8]) -> Option<&mut Option<Delta>> {
+        if name.eq_ignore_ascii_case(b"max-age") {
+            return Some(&mut self.max_age);
+        }
+        name.eq_ignore_ascii_case(b"s-maxage").then_some(&mut self.s_maxage)
+    }
+}
+
+/// The argument of `max-age` and `s-maxage`: delta-seconds (RFC 9111 §1.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delta {
+    /// Whole seconds, at most [`Delta::MAX_SECONDS`].
+    Seconds(u64),
+    /// No number: a sign, a fraction, a space, a letter, nothing at all. Counts as stale (§4.2.1).
+    Invalid,
+}
+
+impl Delta {
+    /// What every larger number means (§1.2.2): about 68 years, in seconds.
+    pub(crate) const MAX_SECONDS: u64 = 1 << 31;
+
+    /// Reads digits, without quotes or spaces around them.
+    pub(crate) fn parse(argument: &[u8]) -> Self {
+        // §1.2.2: a value that is too large to represent is 2^31 seconds.
+        field::digits(argument).map_or(Self::Invalid, |seconds| Self::Seconds(seconds.min(Self::MAX_SECONDS)))
+    }
+
+    /// The freshness lifetime that it gives: zero when malformed.
+    pub(crate) fn lifetime(self) -> Duration {
+        match self {
+            Self::Seconds(seconds) => Duration::from_secs(seconds),
+            Self::Invalid => Duration::ZERO,
+        }
+    }
+}
+
+/// Splits a member into its name and its argument without quotes; `None` if it is not written as §5.2 says.
+///
+/// A backslash in a quoted argument stays where it is: no directive that is read here needs one.
+fn directive(member: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let Some(equals) = member.iter().position(|byte| *byte == b'=') else {
+        return is_token(member).then_some((member, None));
+    };
+    let (name, argument) = (&member[..equals], &member[equals + 1..]);
+    let argument = match argument {
+        [b'"', quoted @ .., b'"'] if is_quoted_text(quoted) => quoted,
+        _ if is_token(argument) => argument,
+        _ => return None,
+    };
+    is_token(name).then_some((name, Some(argument)))
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().copied().all(field::is_token_byte)
+}
+
+/// Whether these bytes between two quotes leave both in force (RFC 9110 §5.6.4).
+fn is_quoted_text(bytes: &[u8]) -> bool {
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return false,
+            // With nothing after it, it escapes the closing quote.
+            b'\\' if bytes.next().is_none() => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// §4.2.1: of values that conflict the most restrictive is honoured, and a malformed one makes the response stale.
+fn narrow(lifetime: &mut Option<Delta>, other: Delta) {
+    *lifetime = Some(match (*lifetime, other) {
+        (None, other) => other,
+        (Some(Delta::Seconds(one)), Delta::Seconds(other)) => Delta::Seconds(one.min(other)),
+        (Some(Delta::Invalid), _) | (Some(_), Delta::Invalid) => Delta::Invalid,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::field::testing::{any_headers, any_value, headers};
+
+    fn read(lines: &[&[u8]]) -> Directives {
+        let lines: Vec<_> = lines.iter().map(|line| ("cache-control", line)).collect();
+        Directives::of(&headers(&lines))
+    }
+
+    const NONE: Directives = Directives {
+        no_store: false,
+        no_cache: false,
+        private: false,
+        public: false,
+        must_revalidate: false,
+        proxy_revalidate: false,
+        must_understand: false,
+        max_age: None,
+        s_maxage: None,
+    };
+
+    const fn max_age(seconds: u64) -> Directives {
+        Directives { max_age: Some(Delta::Seconds(seconds)), ..NONE }
+    }
+
+    const INVALID: Directives = Directives { max_age: Some(Delta::Invalid), ..NONE };
+
+    #[test]
+    fn directives_are_read_in_any_case_and_order_over_all_lines() {
+        let cases: [(&[&[u8]], Directives); 17] = [
+            (&[], NONE),
+            (&[b""], NONE),
+            (&[b" , ,"], NONE),
+            (&[b"no-store"], Directives { no_store: true, ..NONE }),
+            (&[b"No-StOrE"], Directives { no_store: true, ..NONE }),
+            (&[b"no-cache"], Directives { no_cache: true, ..NONE }),
+            (&[b"private"], Directives { private: true, ..NONE }),
+            (&[b"PUBLIC"], Directives { public: true, ..NONE }),
+            (&[b"must-revalidate"], Directives { must_revalidate: true, ..NONE }),
+            (&[b"proxy-revalidate"], Directives { proxy_revalidate: true, ..NONE }),
+            (&[b"must-understand"], Directives { must_understand: true, ..NONE }),
+            (&[b"max-age=60"], max_age(60)),
+            (&[b"S-MaxAge=5"], Directives { s_maxage: Some(Delta::Seconds(5)), ..NONE }),
+            (&[b"immutable, max-age=60, x=1, y=\"2\", stale-if-error=9"], max_age(60)),
+            (&[b"x-no-store, no-storex, nostore, no_store, no, store"], NONE),
+            (
+                &[b"public,\tmax-age=1", b"", b"s-maxage=2 , private"],
+                Directives { public: true, private: true, s_maxage: Some(Delta::Seconds(2)), ..max_age(1) },
+            ),
+            (&[b"max-age=1", b"no-store", b"no-cache"], Directives { no_store: true, no_cache: true, ..max_age(1) }),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(read(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_are_digits_with_or_without_quotes() {
+        let cases: [(&[u8], Directives); 24] = [
+            (b"max-age=0", max_age(0)),
+            (b"max-age=003600", max_age(3600)),
+            (b"max-age=\"60\"", max_age(60)),
+            (b"max-age=2147483648", max_age(1 << 31)),
+            (b"max-age=2147483649", max_age(1 << 31)),
+            (b"max-age=99999999999999999999999999", max_age(1 << 31)),
+            (b"max-age", INVALID),
+            (b"max-age=", INVALID),
+            (b"max-age=\"\"", INVALID),
+            (b"max-age=-1", INVALID),
+            (b"max-age=+1", INVALID),
+            (b"max-age=60.0", INVALID),
+            (b"max-age=1e3", INVALID),
+            (b"max-age=a60", INVALID),
+            (b"max-age=60a", INVALID),
+            (b"max-age=0x10", INVALID),
+            (b"max-age='60'", INVALID),
+            (b"max-age =60", INVALID),
+            (b"max-age= 60", INVALID),
+            (b"max-age=6 0", INVALID),
+            (b"max-age=\" 60\"", INVALID),
+            (b"max-age=\"6\\0\"", INVALID),
+            (b"max-age==60", INVALID),
+            (b"max-age=\xb2", INVALID),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(&[line]), expected, "{:?}", line.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn of_several_lifetimes_the_smallest_counts_and_a_malformed_one_before_all() {
+        let cases: [(&[&[u8]], Directives); 7] = [
+            (&[b"max-age=60, max-age=60"], max_age(60)),
+            (&[b"max-age=60, max-age=1"], max_age(1)),
+            (&[b"max-age=1, max-age=60"], max_age(1)),
+            (&[b"max-age=60", b"max-age=1"], max_age(1)),
+            (&[b"max-age=60, max-age=x, max-age=1"], INVALID),
+            (&[b"max-age=x", b"max-age=1"], INVALID),
+            (&[b"max-age=60, max-age"], INVALID),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(read(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_not_taken_restricts_but_never_permits() {
+        let cases: [(&[u8], Directives); 10] = [
+            (b"no-store=1", Directives { no_store: true, ..NONE }),
+            (b"no-store=\"a, b\"", Directives { no_store: true, ..NONE }),
+            (b"private=\"x-a, x-b\"", Directives { private: true, ..NONE }),
+            (b"private=x-a", Directives { private: true, ..NONE }),
+            (b"no-cache=\"set-cookie\"", Directives { no_cache: true, ..NONE }),
+            (b"must-revalidate=0", Directives { must_revalidate: true, ..NONE }),
+            (b"proxy-revalidate=x", Directives { proxy_revalidate: true, ..NONE }),
+            (b"must-understand=x", Directives { must_understand: true, ..NONE }),
+            (b"public=x", NONE),
+            (b"public=\"\"", NONE),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(&[line]), expected, "{:?}", line.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn directives_inside_the_quotes_of_another_are_not_said() {
+        let cases: [(&[u8], Directives); 5] = [
+            (b"x=\"max-age=3600\", max-age=1", max_age(1)),
+            (b"max-age=1, x=\"max-age=0\"", max_age(1)),
+            (b"x=\"no-store\", max-age=1", max_age(1)),
+            (b"x=\"a, no-store, private\", max-age=1", max_age(1)),
+            (b"x=\"a\\\", no-store, \\\\\", max-age=1", max_age(1)),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(read(&[line]), expected, "{:?}", line.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn a_malformed_list_loses_no_restriction_and_gains_no_permission() {
+        const NO_STORE: Directives = Directives { no_store: true, ..NONE };
+        const PRIVATE: Directives = Directives { private: true, ..NONE };
+        let cases: [(&[&[u8]], Directives); 20] = [
+            (&[b"x=\""], NO_STORE),
+            (&[b"max-age=60, x=\"a"], Directives { no_store: true, ..max_age(60) }),
+            (&[b"x=\"a, max-age=60"], Directives { no_store: true, ..INVALID }),
+            (&[b"x=\"a, private"], Directives { no_store: true, ..PRIVATE }),
+            (&[b"private, x=\"a, public"], Directives { no_store: true, ..PRIVATE }),
+            (&[b"x=\"a\\\", private"], Directives { no_store: true, ..PRIVATE }),
+            (&[b"x=a\"b, private, c\""], Directives { no_store: true, ..PRIVATE }),
+            (&[b"x=\"a\"b, private"], Directives { no_store: true, ..PRIVATE }),
+            (&[b"\"private\""], Directives { no_store: true, ..PRIVATE }),
+            (&[b"max-age=\"60"], Directives { no_store: true, ..INVALID }),
+            (&[b"x=\"a", b"private"], Directives { no_store: true, ..PRIVATE }),
+            (&[b"private; max-age=60"], Directives { private: true, ..INVALID }),
+            (&[b"max-age=60; private"], Directives { private: true, ..INVALID }),
+            (&[b"max-age=60 private"], Directives { private: true, ..INVALID }),
+            (&[b"public no-store"], NO_STORE),
+            (&[b"public; max-age=60"], INVALID),
+            (&[b"no-store\xff"], NO_STORE),
+            (&[b"\xff\xfe, private"], PRIVATE),
+            (&[b"=, =1, =\"\", private="], Directives { no_store: true, ..PRIVATE }),
+            (&[b"private ="], PRIVATE),
+        ];
+        for (lines, expected) in cases {
+            let shown: Vec<_> = lines.iter().map(|line| line.escape_ascii().to_string()).collect();
+            assert_eq!(read(lines), expected, "{shown:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_read(headers in any_headers()) {
+            for delta in [Directives::of(&headers).max_age, Directives::of(&headers).s_maxage].into_iter().flatten() {
+                prop_assert!(delta.lifetime() <= Duration::from_secs(Delta::MAX_SECONDS));
+            }
+        }
+
+        #[test]
+        fn a_delta_is_at_most_two_to_the_31(argument in prop_oneof![any_value(), "[0-9]{0,40}".prop_map(String::into_bytes)]) {
+            if let Delta::Seconds(seconds) = Delta::parse(&argument) {
+                prop_assert!(seconds <= Delta::MAX_SECONDS);
+            }
+        }
+
+        #[test]
+        fn no_store_before_or_after_anything_is_never_lost(other in any_value(), first in any::<bool>()) {
+            let line = match first {
+                true => [b"no-store,".as_slice(), &other].concat(),
+                false => [&other, b",no-store".as_slice()].concat(),
+            };
+            prop_assert!(read(&[&line]).no_store);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! From a stored response to the answer to one request: 200, 206, 304, 416, or the head alone.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+
+use crate::{
+    body::{CacheBody, FillReader},
+    policy::Credentials,
+    rfc9111::{
+        ranges::{RangeRequest, Selected},
+        validation::{Conditions, strip_for_not_modified},
+    },
+    status::{CACHE_NAME, CACHE_STATUS, CacheStatus},
+    stored::{StoredBody, StoredHead, StoredResponse},
+};
+
+/// What a request asks of the response, beyond which one it is.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    is_head: bool,
+    conditions: Conditions,
+    range: Option<RangeRequest>,
+    pub(super) credentials: Credentials,
+}
+
+impl Ask {
+    pub(super) fn of<B>(request: &Request<B>, credentials: Credentials) -> Self {
+        let is_head = *request.method() == Method::HEAD;
+        // RFC 9110 §14.2: Range is for GET.
+        let range = if is_head { None } else { RangeRequest::of(request.headers()) };
+        Self { is_head, conditions: Conditions::of(request.headers()), range, credentials }
+    }
+
+    /// A GET for the whole, without conditions: the origin's answer to it is the representation itself.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.is_head && self.range.is_none() && self.conditions.is_empty()
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Only a complete body tells which part to answer with.
+    pub(super) fn needs_whole(&self) -> bool {
+        self.range.is_some()
+    }
+
+    /// Makes the request one for the whole response, so that the answer can be shared.
+    pub(super) fn make_whole<B>(request: &mut Request<B>) {
+        *request.method_mut() = Method::GET;
+        Conditions::remove_from(request.headers_mut());
+        RangeRequest::remove_from(request.headers_mut());
+    }
+
+    /// The answer from a stored response.
+    pub(super) fn answer<B>(
+        &self,
+        stored: &StoredResponse,
+        status: CacheStatus,
+        now: SystemTime,
+    ) -> Response<CacheBody<B>> {
+        let head = &*stored.head;
+        if self.is_not_modified(head) {
+            return not_modified(head, status, now);
+        }
+        let mut headers = head.headers_at(now);
+        let length = stored.body.bytes.len() as u64;
+        if self.is_head {
+            // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
+            headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+            return build(head.status, headers, CacheBody::empty(), status);
+        }
+        match &self.range {
+            Some(range) if head.status == StatusCode::OK => match range.select(&head.headers, length) {
+                Selected::Whole => {}
+                Selected::Part { first, last } => {
+                    return part(headers, &stored.body.bytes, (first, last), status);
+                }
+                Selected::Unsatisfiable => return unsatisfiable(headers, length, status),
+            },
+            _ => {}
+        }
+        build(head.status, headers, CacheBody::stored(stored.body.clone()), status)
+    }
+
+    /// The answer from a response whose body is still coming.
+    pub(super) fn answer_filling<B>(
+        &self,
+        head: &StoredHead,
+        reader: FillReader,
+        status: CacheStatus,
+        now: SystemTime,
+    ) -> Response<CacheBody<B>> {
+        if self.is_not_modified(head) {
+            return not_modified(head, status, now);
+        }
+        // Without a body the reader goes, and the fill is finished in the background.
+        let body = if self.is_head { CacheBody::empty() } else { CacheBody::fill(reader) };
+        build(head.status, head.headers_at(now), body, status)
+    }
+
+    /// RFC 9110 §13.2.1: conditions are for what would be a success.
+    fn is_not_modified(&self, head: &StoredHead) -> bool {
+        !self.conditions.is_empty() && head.status.is_success() && self.conditions.not_modified(&head.headers)
+    }
+}
+
+/// Says in a response what the cache did.
+pub(super) fn stamp<B>(response: &mut Response<B>, status: CacheStatus) {
+    let value = status.to_value();
+    match response.headers_mut().get_mut(CACHE_STATUS) {
+        // The place that a stored response has for it.
+        Some(place) if place == CACHE_NAME => *place = value,
+        // RFC 9211 §2: each cache adds itself after those nearer to the origin.
+        _ => {
+            response.headers_mut().append(CACHE_STATUS, value);
+        }
+    }
+    response.extensions_mut().insert(status);
+}
+
+/// 503 with `Retry-After`: the origin is spared.
+pub(super) fn unavailable<B>(status: CacheStatus) -> Response<CacheBody<B>> {
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    build(StatusCode::SERVICE_UNAVAILABLE, headers, CacheBody::empty(), status)
+}
+
+fn not_modified<B>(head: &StoredHead, status: CacheStatus, now: SystemTime) -> Response<CacheBody<B>> {
+    let mut headers = head.headers_at(now);
+    strip_for_not_modified(&mut headers);
+    build(StatusCode::NOT_MODIFIED, headers, CacheBody::empty(), status)
+}
+
+fn part<B>(
+    mut headers: HeaderMap,
+    body: &Bytes,
+    (first, last): (u64, u64),
+    status: CacheStatus,
+) -> Response<CacheBody<B>> {
+    let bounds = (usize::try_from(first), usize::try_from(last));
+    let (Ok(start), Ok(end)) = bounds else { return unsatisfiable(headers, body.len() as u64, status) };
+    if start > end || end >= body.len() {
+        return unsatisfiable(headers, body.len() as u64, status);
+    }
+    let bytes = body.slice(start..=end);
+    headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+    insert_content_range(&mut headers, &format!("bytes {first}-{last}/{}", body.len()));
+    build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::stored(StoredBody { bytes, trailers: None }), status)
+}
+
+/// RFC 9110 §15.5.17.
+fn unsatisfiable<B>(mut headers: HeaderMap, length: u64, status: CacheStatus) -> Response<CacheBody<B>> {
+    strip_for_not_modified(&mut headers);
+    insert_content_range(&mut headers, &format!("bytes */{length}"));
+    build(StatusCode::RANGE_NOT_SATISFIABLE, headers, CacheBody::empty(), status)
+}
+
+fn insert_content_range(headers: &mut HeaderMap, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+}
+
+fn build<B>(code: StatusCode, headers: HeaderMap, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    *response.headers_mut() = headers;
+    stamp(&mut response, status);
+    response
+}

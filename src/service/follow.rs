@@ -1,0 +1,134 @@
+//! A follower: it waits for a flight, and takes what landed only if that would have been a hit for it.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Response};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Asked, Core,
+    answer::{self, Ask},
+};
+use crate::{
+    body::{CacheBody, End, FillReader, WeakFill},
+    collapse::{Follower, Landing, Leader},
+    policy::selected,
+    status::CacheStatus,
+    stored::{StoredBody, StoredHead, StoredResponse},
+};
+
+/// What a flight brings: a head, and a body that is here or still coming.
+#[derive(Clone)]
+pub(crate) struct Landed {
+    head: Arc<StoredHead>,
+    body: LandedBody,
+}
+
+#[derive(Clone)]
+enum LandedBody {
+    Whole(StoredBody),
+    /// `is_streamable`: its declared length fits the limit, so that followers may read along.
+    Filling {
+        fill: WeakFill,
+        is_streamable: bool,
+    },
+}
+
+impl From<StoredResponse> for Landed {
+    fn from(stored: StoredResponse) -> Self {
+        Self { head: stored.head, body: LandedBody::Whole(stored.body) }
+    }
+}
+
+impl Landed {
+    pub(super) fn filling(head: Arc<StoredHead>, reader: &FillReader, is_streamable: bool) -> Self {
+        Self { head, body: LandedBody::Filling { fill: reader.downgrade(), is_streamable } }
+    }
+}
+
+/// How following ended.
+pub(super) enum Followed<B> {
+    Answer(Response<CacheBody<B>>),
+    /// The leader failed; this request is its successor.
+    Lead(Leader<Landed>),
+    /// What landed is for one request alone.
+    Alone,
+    /// What landed is another variant, or is gone: look again.
+    Again,
+    TimedOut,
+}
+
+impl Core {
+    /// Waits until `deadline` at most, and answers the request if it can.
+    pub(super) async fn follow<B>(
+        &self,
+        follower: Follower<Landed>,
+        asked: &Asked,
+        fields: &HeaderMap,
+        status: CacheStatus,
+        deadline: Instant,
+    ) -> Followed<B> {
+        let status = status.with_collapsed(Some(true));
+        loop {
+            let (landed, is_failure) = match follower.landing(deadline).await {
+                Landing::Reusable(landed) => (landed, false),
+                Landing::Spent(Some(failure)) => (failure, true),
+                Landing::NotReusable => return Followed::Alone,
+                Landing::Lead(leader) => return Followed::Lead(leader),
+                Landing::Spent(None) => return Followed::Answer(spent(status)),
+                Landing::TimedOut => return Followed::TimedOut,
+            };
+            if selected(&landed.head, asked.ask.credentials, fields).is_err() {
+                return if is_failure { Followed::Answer(spent(status)) } else { Followed::Again };
+            }
+            match self.take(landed, &asked.ask, status, deadline).await {
+                Taken::Answer(response) => {
+                    self.counters.collapsed();
+                    return Followed::Answer(response);
+                }
+                Taken::TimedOut => return Followed::TimedOut,
+                Taken::Nothing if is_failure => return Followed::Answer(spent(status)),
+                // The flight knows by now how it ended.
+                Taken::Nothing => {}
+                Taken::Gone if is_failure => return Followed::Answer(spent(status)),
+                Taken::Gone => return Followed::Again,
+            }
+        }
+    }
+
+    async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {
+        let now = self.clock.now();
+        let (fill, is_streamable) = match landed.body {
+            LandedBody::Whole(body) => {
+                return Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, now));
+            }
+            LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
+        };
+        let Some(mut reader) = fill.reader() else { return Taken::Gone };
+        if is_streamable && !ask.needs_whole() {
+            return Taken::Answer(ask.answer_filling(&landed.head, reader, status, now));
+        }
+        match timeout_at(deadline, reader.ended()).await {
+            Err(_) => Taken::TimedOut,
+            Ok(End::Whole(body)) => {
+                let now = self.clock.now();
+                Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, now))
+            }
+            Ok(_) => Taken::Nothing,
+        }
+    }
+}
+
+enum Taken<B> {
+    Answer(Response<CacheBody<B>>),
+    TimedOut,
+    /// It broke off, or is too large.
+    Nothing,
+    /// Nobody reads it any more: it is stored by now, or it was given up.
+    Gone,
+}
+
+/// All attempts failed, and there is nothing of it that may be shared.
+fn spent<B>(status: CacheStatus) -> Response<CacheBody<B>> {
+    answer::unavailable(status.with_detail("origin-failed"))
+}

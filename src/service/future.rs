@@ -1,0 +1,103 @@
+//! The response future. Nothing but polling.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower::util::{Oneshot, ServiceExt};
+use tower_service::Service;
+
+use super::answer::stamp;
+use crate::{
+    body::CacheBody,
+    policy::BypassReason,
+    status::{CacheStatus, ForwardReason},
+};
+
+pin_project! {
+    /// The future of [`Cache`](crate::Cache).
+    ///
+    /// A memory hit is ready at once and boxes nothing; a bypass is the origin's own future; what has to wait
+    /// is one box.
+    pub struct ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        kind: Kind<S, ReqBody, ResBody>,
+    }
+}
+
+type Answer<S, ReqBody, ResBody> = Result<Response<CacheBody<ResBody>>, <S as Service<Request<ReqBody>>>::Error>;
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        Ready { response: Option<Response<CacheBody<ResBody>>> },
+        Bypass { #[pin] forward: Oneshot<S, Request<ReqBody>>, reason: BypassReason },
+        Flow { flow: Pin<Box<dyn Future<Output = Answer<S, ReqBody, ResBody>> + Send>> },
+    }
+}
+
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    pub(super) fn ready(response: Response<CacheBody<ResBody>>) -> Self {
+        Self { kind: Kind::Ready { response: Some(response) } }
+    }
+
+    pub(super) fn bypass(inner: S, request: Request<ReqBody>, reason: BypassReason) -> Self {
+        Self { kind: Kind::Bypass { forward: inner.oneshot(request), reason } }
+    }
+
+    pub(super) fn flow(flow: impl Future<Output = Answer<S, ReqBody, ResBody>> + Send + 'static) -> Self {
+        Self { kind: Kind::Flow { flow: Box::pin(flow) } }
+    }
+}
+
+impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body<Data = Bytes>,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Answer<S, ReqBody, ResBody>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            // Polled after it was done: there is nothing more to come.
+            KindProjection::Ready { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            }
+            KindProjection::Bypass { forward, reason } => {
+                let mut response = ready!(forward.poll(cx))?.map(CacheBody::origin);
+                if let Some(detail) = reason.detail() {
+                    stamp(&mut response, CacheStatus::forward(ForwardReason::Bypass).with_detail(detail));
+                }
+                Poll::Ready(Ok(response))
+            }
+            KindProjection::Flow { flow } => flow.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<S, ReqBody, ResBody> fmt::Debug for ResponseFuture<S, ReqBody, ResBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! The pump of a fill: reads the origin's body to its end, stores it, and says how it ended.
+
+use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+
+use super::{Core, Landed, store::Place};
+use crate::{
+    body::{BodyError, End, Fill, FillReader, FillState, concatenate},
+    clock::monotonic,
+    collapse::Leader,
+    stored::{StoredBody, StoredHead, StoredResponse},
+};
+
+/// What a fill is for.
+pub(super) struct Pump {
+    pub(super) core: Arc<Core>,
+    pub(super) head: Arc<StoredHead>,
+    /// None: only those that wait share it.
+    pub(super) place: Option<Place>,
+    pub(super) limit: u64,
+    pub(super) declared: Option<u64>,
+    pub(super) leader: Option<Leader<Landed>>,
+}
+
+impl Pump {
+    /// Begins with what is there, and gives the first reader.
+    pub(super) fn begin<B>(self, chunks: Vec<Bytes>, rest: Pin<Box<B>>, finish_limit: Duration) -> FillReader
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let read = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let state = FillState::new(chunks, self.declared);
+        let rest = UnsyncBoxBody::new(rest.map_err(BodyError::new));
+        Fill::begin(Arc::clone(&state), self.run(state, rest, read).boxed(), finish_limit)
+    }
+
+    async fn run(mut self, state: Arc<FillState>, mut rest: UnsyncBoxBody<Bytes, BodyError>, mut read: u64) {
+        let mut trailers = None;
+        // More than was promised is as broken as less.
+        let limit = self.declared.unwrap_or(self.limit);
+        while let Some(frame) = rest.frame().await {
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return self.fail(&state, error),
+            };
+            match frame.into_data() {
+                Ok(chunk) => {
+                    read = read.saturating_add(chunk.len() as u64);
+                    if read > limit && self.declared.is_some() {
+                        return self.fail(&state, BodyError::new("the origin sent more than it declared"));
+                    }
+                    state.push(chunk);
+                    if read > limit {
+                        return self.overflow(&state, rest);
+                    }
+                }
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            }
+        }
+        if self.declared.is_some_and(|declared| declared != read) {
+            return self.fail(&state, BodyError::new("the origin sent less than it declared"));
+        }
+        self.finish(&state, trailers).await;
+    }
+
+    async fn finish(&mut self, state: &FillState, trailers: Option<HeaderMap>) {
+        let body = StoredBody { bytes: concatenate(&state.chunks()), trailers: trailers.map(Arc::new) };
+        match &self.place {
+            Some(place) => {
+                let response = StoredResponse::new(Arc::clone(&self.head), body.clone());
+                self.core.keep(place, response).await;
+            }
+            None => self.core.counters.not_stored(),
+        }
+        // Stored first: who comes after the landing finds it there.
+        if let Some(leader) = self.leader.take() {
+            leader.land();
+        }
+        state.end(End::Whole(body));
+    }
+
+    /// The flight knows before its followers are woken, so that they find out what became of it.
+    fn fail(&mut self, state: &FillState, error: BodyError) {
+        self.core.counters.not_stored();
+        if let Some(leader) = self.leader.take() {
+            leader.fail();
+        }
+        state.end(End::Failed(error));
+    }
+
+    fn overflow(&mut self, state: &FillState, rest: UnsyncBoxBody<Bytes, BodyError>) {
+        self.core.counters.not_stored();
+        if let Some(leader) = self.leader.take() {
+            leader.not_reusable(monotonic());
+        }
+        state.overflow(rest);
+    }
+}

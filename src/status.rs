@@ -1,0 +1,248 @@
+//! What the cache did with a request, as RFC 9211 says it. Written last, never read by a decision.
+
+use std::{fmt, sync::LazyLock, time::Duration};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+/// What the cache did with a request: in the response's extensions, and as its `Cache-Status` field
+/// (RFC 9211). The cache calls itself `microcache` and never shows the key.
+///
+/// A bypassed response is the origin's, untouched, and has none.
+///
+/// ```
+/// use microcache::{CacheStatus, ForwardReason};
+///
+/// fn log(response: &http::Response<()>) -> Option<ForwardReason> {
+///     response.extensions().get::<CacheStatus>()?.forward_reason()
+/// }
+/// assert_eq!(log(&http::Response::new(())), None);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStatus {
+    forward: Option<ForwardReason>,
+    forward_status: Option<StatusCode>,
+    ttl: Option<i64>,
+    stored: bool,
+    collapsed: Option<bool>,
+    detail: Option<&'static str>,
+}
+
+/// Why a request was sent to the origin (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ForwardReason {
+    /// The cache was told not to handle this request, or could not tell whose it is.
+    Bypass,
+    /// Nothing is stored under its key.
+    UriMiss,
+    /// Something is stored under its key, for other values of the fields in `Vary`.
+    VaryMiss,
+    /// A fresh response is stored, but not for a request like this one.
+    Request,
+    /// What is stored is stale.
+    Stale,
+}
+
+impl ForwardReason {
+    /// The token of RFC 9211.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl fmt::Display for ForwardReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl CacheStatus {
+    pub(crate) fn hit(remaining: Duration) -> Self {
+        Self { ttl: Some(whole(remaining)), ..Self::default() }
+    }
+
+    pub(crate) fn forward(reason: ForwardReason) -> Self {
+        Self { forward: Some(reason), ..Self::default() }
+    }
+
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.forward_status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_collapsed(mut self, collapsed: Option<bool>) -> Self {
+        self.collapsed = collapsed;
+        self
+    }
+
+    pub(crate) fn with_stored(mut self, remaining: Duration) -> Self {
+        self.stored = true;
+        self.ttl = Some(whole(remaining));
+        self
+    }
+
+    pub(crate) fn with_detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Whether the request was answered without going to the origin (§2.1).
+    #[must_use]
+    pub fn is_hit(&self) -> bool {
+        self.forward.is_none()
+    }
+
+    /// Why it went to the origin, if it did (§2.2).
+    #[must_use]
+    pub fn forward_reason(&self) -> Option<ForwardReason> {
+        self.forward
+    }
+
+    /// The status that the origin answered with (§2.3).
+    #[must_use]
+    pub fn forward_status(&self) -> Option<StatusCode> {
+        self.forward_status
+    }
+
+    /// The remaining freshness in whole seconds (§2.4).
+    #[must_use]
+    pub fn ttl(&self) -> Option<i64> {
+        self.ttl
+    }
+
+    /// Whether the response was stored, or is being stored while it streams (§2.5).
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Whether it waited for another request's forward and was answered by it (§2.6).
+    #[must_use]
+    pub fn is_collapsed(&self) -> bool {
+        self.collapsed == Some(true)
+    }
+
+    /// A word on why, e.g. `private` for a response that was not stored (§2.8).
+    #[must_use]
+    pub fn detail(&self) -> Option<&'static str> {
+        self.detail
+    }
+
+    pub(crate) fn to_value(self) -> HeaderValue {
+        if let Some(prepared) = self.prepared() {
+            return prepared;
+        }
+        // The text is made of tokens and numbers only, so it is always a legal value.
+        HeaderValue::try_from(format!("{CACHE_NAME}; {self}")).unwrap_or(HeaderValue::from_static(CACHE_NAME))
+    }
+
+    /// Plain hits are the many; their text is made once.
+    fn prepared(&self) -> Option<HeaderValue> {
+        let ttl = usize::try_from(self.ttl?).ok()?;
+        let is_plain = *self == Self { ttl: self.ttl, ..Self::default() };
+        if is_plain { HITS.get(ttl).map(|text| HeaderValue::from_static(text)) } else { None }
+    }
+}
+
+/// The parameters, without the name of the cache.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.forward {
+            None => f.write_str("hit")?,
+            Some(reason) => write!(f, "fwd={reason}")?,
+        }
+        if let Some(status) = self.forward_status {
+            write!(f, "; fwd-status={}", status.as_u16())?;
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, "; ttl={ttl}")?;
+        }
+        if self.stored {
+            f.write_str("; stored")?;
+        }
+        match self.collapsed {
+            Some(true) => f.write_str("; collapsed")?,
+            Some(false) => f.write_str("; collapsed=?0")?,
+            None => {}
+        }
+        if let Some(detail) = self.detail {
+            write!(f, "; detail={detail}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of seconds as a field value; the small ones are many and cost nothing.
+pub(crate) fn whole_seconds(seconds: u64) -> HeaderValue {
+    match usize::try_from(seconds) {
+        Ok(small) if small < 100 => {
+            // Two digits a number, without the leading zero.
+            let start = small * 2 + usize::from(small < 10);
+            HeaderValue::from_static(&TWO_DIGITS[start..small * 2 + 2])
+        }
+        _ => HeaderValue::from(seconds),
+    }
+}
+
+fn whole(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_NAME: &str = "microcache";
+
+/// `microcache; hit; ttl=N` for the first few N, kept for as long as the process lives.
+static HITS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    (0..=60).map(|ttl| &*Box::leak(format!("{CACHE_NAME}; hit; ttl={ttl}").into_boxed_str())).collect()
+});
+
+static TWO_DIGITS: &str = concat!(
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839",
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879",
+    "8081828384858687888990919293949596979899",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_large_ages_print_alike() {
+        for seconds in (0..=1_000).chain([u64::MAX]) {
+            assert_eq!(whole_seconds(seconds).to_str().unwrap(), seconds.to_string());
+        }
+    }
+
+    #[test]
+    fn the_text_is_that_of_rfc_9211() {
+        let table = [
+            (CacheStatus::hit(Duration::from_millis(999)), "microcache; hit; ttl=0"),
+            (CacheStatus::hit(Duration::from_secs(3600)), "microcache; hit; ttl=3600"),
+            (CacheStatus::forward(ForwardReason::UriMiss), "microcache; fwd=uri-miss"),
+            (
+                CacheStatus::forward(ForwardReason::Stale)
+                    .with_status(StatusCode::OK)
+                    .with_stored(Duration::from_secs(1)),
+                "microcache; fwd=stale; fwd-status=200; ttl=1; stored",
+            ),
+            (
+                CacheStatus::forward(ForwardReason::UriMiss).with_collapsed(Some(true)),
+                "microcache; fwd=uri-miss; collapsed",
+            ),
+            (
+                CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false)).with_detail("private"),
+                "microcache; fwd=vary-miss; collapsed=?0; detail=private",
+            ),
+        ];
+        for (status, text) in table {
+            assert_eq!(status.to_value(), text);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The object-safe twin of [`Store`]. Nothing else says `dyn` of a store.
+
+use futures_util::future::BoxFuture;
+
+use super::{Peek, Put, Store, StoreError};
+use crate::{key::CacheKey, stored::Stored};
+
+pub(crate) trait ErasedStore: Send + Sync {
+    fn peek(&self, key: &CacheKey) -> Peek;
+    fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
+    fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>>;
+}
+
+impl<T: Store> ErasedStore for T {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        Store::peek(self, key)
+    }
+
+    fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
+        Box::pin(Store::get(self, key))
+    }
+
+    fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>> {
+        Box::pin(Store::put(self, key, stored))
+    }
+}

@@ -1,0 +1,138 @@
+//! Where stored responses are kept.
+//!
+//! [`Store`] is the contract. Implementers write plain `async fn`; the cache erases the type inside, so that
+//! no signature of an application names its store.
+
+mod erased;
+mod error;
+#[cfg(feature = "memory")]
+mod memory;
+
+#[cfg(any(test, feature = "test-util"))]
+pub mod contract;
+
+use std::{future::Future, sync::Arc};
+
+pub(crate) use self::erased::ErasedStore;
+pub use self::error::{StoreError, StoreErrorKind};
+#[cfg(feature = "memory")]
+pub use self::memory::MemoryStore;
+use crate::{key::CacheKey, stored::Stored};
+
+/// Keeps what the cache gives it, under the key it gives it with.
+///
+/// A store decides nothing: it knows no HTTP, no freshness and no tenants (they are in the key). What it owes:
+///
+/// * **The right one or none.** `get` answers with what was last `put` under *exactly* this key, or with
+///   nothing. A store that hashes or shortens keys keeps the whole key and compares it.
+/// * **Newer wins.** A `put` whose [`Stored::began`] lies before that of what is there changes nothing and
+///   answers [`Put::Fenced`]: a forward that took too long does not undo a newer one.
+/// * **Bounded.** It may drop anything at any time, and does so to stay within its bound.
+/// * **Calm.** It answers in bounded time or with a [`StoreError`]. An error costs one forward, never a
+///   response; the cache stops waiting at its own deadline in any case
+///   ([`CacheLayerBuilder::store_deadline`](crate::CacheLayerBuilder::store_deadline)).
+/// * **Cancel-safe.** Any future may be dropped at any await.
+///
+/// The suite [`contract`](crate::contract) (feature `test-util`) checks the first three.
+///
+/// ```
+/// use std::{collections::HashMap, sync::Mutex};
+/// use microcache::{CacheKey, CacheLayer, Put, Store, StoreError, Stored};
+///
+/// #[derive(Debug, Default)]
+/// struct OneOfEach(Mutex<HashMap<CacheKey, Stored>>);
+///
+/// impl Store for OneOfEach {
+///     async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+///         Ok(self.0.lock().unwrap().get(key).cloned())
+///     }
+///     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+///         let mut map = self.0.lock().unwrap();
+///         if map.get(key).is_some_and(|there| there.began() > stored.began()) {
+///             return Ok(Put::Fenced);
+///         }
+///         map.insert(key.clone(), stored);
+///         Ok(Put::Stored)
+///     }
+///     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+///         self.0.lock().unwrap().remove(key);
+///         Ok(())
+///     }
+/// }
+///
+/// let cache = CacheLayer::new(OneOfEach::default());
+/// # assert!(!cache.handle().is_paused());
+/// ```
+pub trait Store: Send + Sync + 'static {
+    /// Answers at once if it can, without waiting for anything. Default: [`Peek::Wait`].
+    ///
+    /// A memory store answers here, and a hit costs no future at all.
+    fn peek(&self, key: &CacheKey) -> Peek {
+        let _ = key;
+        Peek::Wait
+    }
+
+    /// What is stored under `key`. Asked only after `peek` said [`Peek::Wait`].
+    ///
+    /// # Errors
+    ///
+    /// When the store can not tell. It counts as nothing stored.
+    fn get(&self, key: &CacheKey) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+
+    /// Stores under `key`, in place of what is there unless that is newer.
+    ///
+    /// # Errors
+    ///
+    /// When it was not stored.
+    fn put(&self, key: &CacheKey, stored: Stored) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Removes what is stored under `key`.
+    ///
+    /// # Errors
+    ///
+    /// When it may still be there.
+    fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What a store knows without waiting.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Peek {
+    /// This is stored under the key.
+    Found(Stored),
+    /// Nothing is stored under the key.
+    Absent,
+    /// Only [`Store::get`] can tell.
+    Wait,
+}
+
+/// What became of a [`Store::put`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Put {
+    /// It was stored.
+    Stored,
+    /// What is there began later, and stays.
+    Fenced,
+    /// The store keeps nothing like it.
+    Declined,
+}
+
+/// Keep a handle on your own store.
+impl<T: Store> Store for Arc<T> {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        (**self).peek(key)
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        (**self).get(key).await
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        (**self).put(key, stored).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        (**self).remove(key).await
+    }
+}

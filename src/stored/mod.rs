@@ -1,0 +1,237 @@
+//! What a store holds: stored responses and the index of the variants under a key.
+//!
+//! Immutable and cheap to clone. Decides nothing; imports neither policy nor store nor service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{
+    rfc9111::{age, variants::Nominated},
+    status,
+};
+
+/// What a store keeps under one key: a [`StoredResponse`], or the index that says which request fields
+/// choose among the variants that are stored under keys of their own (RFC 9111 §4.1).
+///
+/// A store keeps it and gives it back; it needs to know nothing of HTTP.
+///
+/// ```
+/// use microcache::{CacheKey, Stored};
+///
+/// // What a bounded store counts for one of its places.
+/// fn weight(key: &CacheKey, stored: &Stored) -> usize {
+///     key.as_str().len() + stored.size_bytes()
+/// }
+/// # let _ = weight;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stored(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Response(StoredResponse),
+    Variants(VariantIndex),
+}
+
+impl Stored {
+    /// How many bytes of memory it takes, its place in a store apart.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match &self.0 {
+            Kind::Response(stored) => stored.size_bytes(),
+            Kind::Variants(index) => size_of::<VariantIndex>() + 64 * index.names.len(),
+        }
+    }
+
+    /// When the forward began that brought it. What began earlier never replaces what began later.
+    #[must_use]
+    pub fn began(&self) -> SystemTime {
+        match &self.0 {
+            Kind::Response(stored) => stored.head.began,
+            Kind::Variants(index) => index.began,
+        }
+    }
+
+    /// For how long, counted from the moment it is put, it can be of use. A store may drop it after that.
+    #[must_use]
+    pub fn useful_for(&self) -> Duration {
+        match &self.0 {
+            Kind::Response(stored) => stored.head.initially_remaining(),
+            Kind::Variants(index) => index.useful_for,
+        }
+    }
+
+    /// The stored response, unless this is the index of variants.
+    #[must_use]
+    pub fn response(&self) -> Option<&StoredResponse> {
+        match &self.0 {
+            Kind::Response(stored) => Some(stored),
+            Kind::Variants(_) => None,
+        }
+    }
+}
+
+/// Which request fields choose among the variants under a key.
+#[derive(Clone, Debug)]
+pub(crate) struct VariantIndex {
+    /// Sorted, each once.
+    pub(crate) names: Arc<[HeaderName]>,
+    pub(crate) began: SystemTime,
+    pub(crate) useful_for: Duration,
+}
+
+/// A response as a store holds it: immutable, and cheap to clone (two reference counts).
+///
+/// Its fields are those of RFC 9111 §3.1, with a place for `Age` that is filled in for each hit.
+#[derive(Clone)]
+pub struct StoredResponse {
+    pub(crate) head: Arc<StoredHead>,
+    pub(crate) body: StoredBody,
+}
+
+/// A complete body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoredBody {
+    pub(crate) bytes: Bytes,
+    pub(crate) trailers: Option<Arc<HeaderMap>>,
+}
+
+/// Everything about a stored response but its body.
+#[derive(Debug)]
+pub(crate) struct StoredHead {
+    pub(crate) status: StatusCode,
+    /// With places for `Age` and `Cache-Status`.
+    pub(crate) headers: HeaderMap,
+    /// The request fields that its `Vary` nominates, as they were.
+    pub(crate) nominated: Nominated,
+    /// When the forward began.
+    pub(crate) began: SystemTime,
+    /// `response_time` of RFC 9111 §4.2.3.
+    pub(crate) response_time: SystemTime,
+    /// `corrected_initial_age` of RFC 9111 §4.2.3.
+    pub(crate) initial_age: Duration,
+    /// From generation, in total.
+    pub(crate) freshness_lifetime: Duration,
+    /// The freshness lifetime is the policy's, not the origin's: never for requests with credentials.
+    pub(crate) implied: bool,
+}
+
+impl StoredHead {
+    /// What was left of the freshness lifetime on arrival.
+    pub(crate) fn initially_remaining(&self) -> Duration {
+        self.freshness_lifetime.saturating_sub(self.initial_age)
+    }
+
+    pub(crate) fn age(&self, now: SystemTime) -> Duration {
+        age::current_age(self.initial_age, self.response_time, now)
+    }
+
+    /// What remains of the freshness lifetime; zero is stale (RFC 9111 §4.2).
+    pub(crate) fn remaining(&self, now: SystemTime) -> Duration {
+        // The clock was set back past the moment of receipt: the age is unknown, and unknown is stale.
+        if self.response_time.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW) {
+            return Duration::ZERO;
+        }
+        self.freshness_lifetime.saturating_sub(self.age(now))
+    }
+
+    /// Its fields, as they go out with a hit.
+    pub(crate) fn headers_at(&self, now: SystemTime) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        // The place is there since `with_places`, so the map does not grow.
+        if let Some(place) = headers.get_mut(header::AGE) {
+            *place = status::whole_seconds(self.age(now).as_secs());
+        }
+        headers
+    }
+}
+
+impl StoredResponse {
+    pub(crate) fn new(head: Arc<StoredHead>, body: StoredBody) -> Self {
+        Self { head, body }
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The stored fields, every line in order.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The body; cloning it copies nothing.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body.bytes
+    }
+
+    /// The trailers that followed the body.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.body.trailers.as_deref()
+    }
+
+    /// How old it is at `now` (RFC 9111 §4.2.3).
+    #[must_use]
+    pub fn age(&self, now: SystemTime) -> Duration {
+        self.head.age(now)
+    }
+
+    /// Whether it is fresh at `now` (RFC 9111 §4.2).
+    #[must_use]
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        !self.head.remaining(now).is_zero()
+    }
+
+    /// How many bytes of memory it takes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let trailers = self.body.trailers.as_ref().map_or(0, |trailers| fields_bytes(trailers));
+        size_of::<StoredHead>()
+            + fields_bytes(&self.head.headers)
+            + self.head.nominated.weight_bytes()
+            + self.body.bytes.len()
+            + trailers
+    }
+}
+
+impl fmt::Debug for StoredResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the fields and the body: they are somebody's data.
+        f.debug_struct("StoredResponse")
+            .field("status", &self.head.status)
+            .field("freshness_lifetime", &self.head.freshness_lifetime)
+            .field("size_bytes", &self.size_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts places for `Age` and `Cache-Status` into stored fields, so that a hit does not grow the map.
+pub(crate) fn with_places(mut headers: HeaderMap) -> HeaderMap {
+    headers.insert(header::AGE, HeaderValue::from_static("0"));
+    // Where caches nearer to the origin have spoken, ours is one more line.
+    headers.entry(status::CACHE_STATUS).or_insert(HeaderValue::from_static(status::CACHE_NAME));
+    headers
+}
+
+/// What a header map takes: its table and entries by capacity, and the text of its fields.
+fn fields_bytes(headers: &HeaderMap) -> usize {
+    let text: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    headers.capacity() * BYTES_PER_FIELD + text
+}
+
+/// A bucket with its hash, name and value, and its share of the index table.
+const BYTES_PER_FIELD: usize = 112;
+
+/// How far in the future a stored response may lie: clocks of one fleet differ a little.
+const CLOCK_SKEW: Duration = Duration::from_secs(1);

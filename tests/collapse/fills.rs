@@ -1,0 +1,192 @@
+//! Leader and followers read one growing body, each at its own pace.
+
+use http_body::Body;
+use http_body_util::BodyExt;
+use microcache::Policy;
+use tokio_test::{assert_ready, assert_ready_ok, task};
+
+use crate::common::*;
+
+#[tokio::test]
+async fn with_a_known_length_followers_stream_along() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut leader = send(&mut cache, get("/"));
+    let mut follower = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    assert!(follower.poll().is_pending());
+    let (body, feed) = TestBody::declared(8);
+    origin.reply(reply(200, &[], body));
+    let slow = assert_ready_ok!(leader.poll());
+    let fast = assert_ready_ok!(follower.poll());
+    assert_eq!(status(&fast), "fwd=uri-miss; collapsed");
+    assert_eq!(fast.body().size_hint().exact(), Some(8));
+
+    feed.data("page");
+    let mut fast = fast.into_body();
+    assert_eq!(assert_ready!(task::spawn(fast.frame()).poll()).unwrap().unwrap().into_data().unwrap(), "page");
+    let mut late = send(&mut cache, get("/"));
+    let late = assert_ready_ok!(late.poll());
+    feed.data("page");
+    feed.end();
+
+    assert_eq!(fast.collect().await.unwrap().to_bytes(), "page", "the leader has not read a byte");
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "pagepage", "stored");
+    assert_eq!(text(late).await.unwrap(), "pagepage", "who came in the middle has all of it");
+    assert_eq!(text(slow).await.unwrap(), "pagepage");
+    assert_eq!(origin.forwards(), 1);
+}
+
+#[tokio::test]
+async fn with_an_unknown_length_followers_wait_for_the_end_whatever_the_leader_reads() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut leader = send(&mut cache, get("/"));
+    let mut follower = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    assert!(follower.poll().is_pending());
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(200, &[], body));
+    let slow = assert_ready_ok!(leader.poll());
+    assert!(follower.poll().is_pending());
+    feed.data("page");
+    assert!(follower.poll().is_pending());
+    feed.end();
+
+    assert!(follower.is_woken());
+    assert_eq!(text(assert_ready_ok!(follower.poll())).await.unwrap(), "page");
+    assert_eq!(text(slow).await.unwrap(), "page");
+}
+
+#[tokio::test]
+async fn past_the_limit_followers_forward_on_their_own_and_the_leader_misses_nothing() {
+    let (mut cache, origin, _) = cache(Policy::new().max_body_bytes(6));
+    let mut leader = send(&mut cache, get("/"));
+    let mut followers: Vec<_> = (0..5).map(|_| send(&mut cache, get("/"))).collect();
+    assert!(leader.poll().is_pending());
+    followers.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(200, &[], body));
+    let leader = assert_ready_ok!(leader.poll());
+    followers.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+
+    feed.data("page");
+    feed.data("page");
+    followers.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+
+    assert_eq!(origin.waiting(), 5, "all at once");
+    feed.data("page");
+    feed.end();
+    assert_eq!(text(leader).await.unwrap(), "pagepagepage");
+    for asked in &mut followers {
+        origin.reply(ok("own"));
+        assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "own");
+    }
+}
+
+#[tokio::test]
+async fn past_the_limit_a_leader_that_left_is_not_read_for() {
+    let (mut cache, origin, _) = cache(Policy::new().max_body_bytes(6));
+    let (body, feed) = TestBody::streamed();
+    origin.queue([reply(200, &[], body)]);
+    drop(ask(&mut cache, get("/")).await);
+    feed.data("page");
+    feed.data("page");
+    settle().await;
+
+    assert!(feed.is_gone());
+}
+
+#[tokio::test]
+async fn an_origin_that_dies_mid_body_gives_every_reader_an_error_and_stores_nothing() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut asked: Vec<_> = (0..5).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    let (body, feed) = TestBody::declared(8);
+    origin.reply(reply(200, &[], body));
+    let answers: Vec<_> = asked.iter_mut().map(|asked| assert_ready_ok!(asked.poll())).collect();
+    feed.data("page");
+    feed.fail();
+
+    for answer in answers {
+        let error = text(answer).await.unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "origin failed");
+    }
+    origin.queue([ok("whole")]);
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "whole");
+}
+
+#[tokio::test]
+async fn followers_that_have_read_nothing_of_a_body_that_dies_elect_one_successor() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut asked: Vec<_> = (0..5).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(200, &[], body));
+    let leader = assert_ready_ok!(asked.remove(0).poll());
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    feed.data("page");
+    feed.fail();
+    assert!(text(leader).await.is_err());
+
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    assert_eq!(origin.waiting(), 1);
+    origin.reply(ok("whole"));
+    for asked in &mut asked {
+        assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "whole");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_panics_is_a_failure_like_any_other() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut asked: Vec<_> = (0..3).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(200, &[], body));
+    let leader = assert_ready_ok!(asked.remove(0).poll());
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    feed.panic();
+    assert!(text(leader).await.is_err());
+
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    assert_eq!(origin.waiting(), 1);
+}
+
+#[tokio::test]
+async fn a_shared_failure_may_stream_too() {
+    let (mut cache, origin, _) = cache(Policy::new().collapse(microcache::Collapse::new().attempts(1)));
+    let mut leader = send(&mut cache, get("/"));
+    let mut follower = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    assert!(follower.poll().is_pending());
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(500, &[], body));
+    let leader = assert_ready_ok!(leader.poll());
+    assert!(follower.poll().is_pending());
+    feed.data("sick");
+    feed.end();
+
+    for answer in [assert_ready_ok!(follower.poll()), leader] {
+        assert_eq!(answer.status(), 500);
+        assert_eq!(text(answer).await.unwrap(), "sick");
+    }
+}
+
+#[tokio::test]
+async fn followers_that_want_a_part_of_a_fill_wait_for_the_whole() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut head = send(&mut cache, request("HEAD", "/", &[]));
+    let mut part = send(&mut cache, get_with("/", &[("range", "bytes=2-5")]));
+    assert!(head.poll().is_pending());
+    assert!(part.poll().is_pending());
+    let (body, feed) = TestBody::declared(8);
+    origin.reply(reply(200, &[], body));
+    assert_eq!(text(assert_ready_ok!(head.poll())).await.unwrap(), "");
+    assert!(part.poll().is_pending());
+    feed.data("0123");
+    feed.data("4567");
+    feed.end();
+
+    let part = part.await.unwrap();
+    assert_eq!(part.status(), 206);
+    assert_eq!(text(part).await.unwrap(), "2345");
+}

@@ -1,0 +1,139 @@
+//! Conditional and partial requests are answered from what is stored, and never lead as such.
+
+use microcache::Policy;
+
+use crate::common::*;
+
+const FIELDS: [(&str, &str); 5] = [
+    ("etag", "\"v1\""),
+    ("last-modified", "Sun, 13 Sep 2020 12:00:00 GMT"),
+    ("cache-control", "max-age=60"),
+    ("content-type", "text/plain"),
+    ("x-kept", "1"),
+];
+
+async fn warm() -> (TestCache, Origin) {
+    let (mut cache, origin, _) = cache(Policy::new());
+    origin.queue([reply(200, &FIELDS, "0123456789")]);
+    ask(&mut cache, get("/")).await;
+    (cache, origin)
+}
+
+#[tokio::test]
+async fn a_condition_is_answered_from_the_store() {
+    let table = [
+        ("if-none-match", "\"v1\"", 304),
+        ("if-none-match", "W/\"v1\"", 304),
+        ("if-none-match", "\"v0\", \"v1\"", 304),
+        ("if-none-match", "*", 304),
+        ("if-none-match", "\"v2\"", 200),
+        ("if-none-match", "v1", 200),
+        ("if-modified-since", "Sun, 13 Sep 2020 12:00:00 GMT", 304),
+        ("if-modified-since", "Sun, 13 Sep 2020 11:59:59 GMT", 200),
+        ("if-modified-since", "yesterday", 200),
+    ];
+    let (mut cache, origin) = warm().await;
+    for (name, value, code) in table {
+        for method in ["GET", "HEAD"] {
+            let answer = ask(&mut cache, request(method, "/", &[(name, value)])).await;
+            assert_eq!(answer.status(), code, "{method} {name}: {value}");
+            assert_eq!(status(&answer), "hit; ttl=60");
+        }
+    }
+    assert_eq!(origin.forwards(), 1);
+}
+
+#[tokio::test]
+async fn a_304_has_the_fields_that_update_and_no_others() {
+    let (mut cache, _origin) = warm().await;
+    let answer = ask(&mut cache, get_with("/", &[("if-none-match", "\"v1\"")])).await;
+
+    for name in ["etag", "cache-control", "date", "age", "x-kept"] {
+        assert!(answer.headers().contains_key(name), "{name} is there");
+    }
+    for name in ["content-type", "content-length", "last-modified"] {
+        assert!(!answer.headers().contains_key(name), "{name} is not");
+    }
+    assert_eq!(text(answer).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_range_is_cut_from_the_stored_whole() {
+    let table = [
+        ("bytes=0-3", 206, "0123", "bytes 0-3/10"),
+        ("bytes=8-", 206, "89", "bytes 8-9/10"),
+        ("bytes=-2", 206, "89", "bytes 8-9/10"),
+        ("bytes=5-100", 206, "56789", "bytes 5-9/10"),
+        ("bytes=10-", 416, "", "bytes */10"),
+        ("bytes=4-2", 200, "0123456789", ""),
+        ("bytes=0-1, 4-5", 200, "0123456789", ""),
+        ("lines=0-1", 200, "0123456789", ""),
+    ];
+    let (mut cache, origin) = warm().await;
+    for (range, code, body, content_range) in table {
+        let answer = ask(&mut cache, get_with("/", &[("range", range)])).await;
+        assert_eq!(answer.status(), code, "{range}");
+        assert_eq!(field(&answer, "content-range"), content_range, "{range}");
+        assert_eq!(text(answer).await.unwrap(), body, "{range}");
+    }
+    assert_eq!(origin.forwards(), 1);
+}
+
+#[tokio::test]
+async fn a_cold_range_condition_or_head_is_made_whole_for_the_origin() {
+    let table = [
+        ("GET", "range", "bytes=0-3", 206, "0123"),
+        ("GET", "if-none-match", "\"v1\"", 304, ""),
+        ("HEAD", "accept", "*/*", 200, ""),
+    ];
+    for (method, name, value, code, body) in table {
+        let (mut cache, origin, _) = cache(Policy::new());
+        let mut asked = send(&mut cache, request(method, "/", &[(name, value)]));
+        assert!(asked.poll().is_pending());
+        let seen = origin.reply(reply(200, &FIELDS, "0123456789"));
+        assert_eq!(seen.method, "GET");
+        assert!(!seen.headers.contains_key("range") && !seen.headers.contains_key("if-none-match"));
+
+        let answer = tokio_test::assert_ready_ok!(asked.poll());
+        assert_eq!(answer.status(), code, "{method} {name}");
+        assert_eq!(status(&answer), "fwd=uri-miss; fwd-status=200; ttl=60; stored");
+        assert_eq!(text(answer).await.unwrap(), body);
+        let whole = ask(&mut cache, get("/")).await;
+        assert_eq!(text(whole).await.unwrap(), "0123456789", "the whole was stored");
+    }
+}
+
+#[tokio::test]
+async fn a_cold_head_whose_response_is_for_nobody_else_has_no_body() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    origin.queue([reply(200, &[("cache-control", "private")], "mine")]);
+
+    let answer = ask(&mut cache, request("HEAD", "/", &[])).await;
+
+    assert_eq!(field(&answer, "content-length"), "4");
+    assert_eq!(text(answer).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn for_a_marked_key_requests_pass_as_they_are_and_their_parts_are_not_stored() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    origin.queue([reply(200, &[("cache-control", "private")], "mine")]);
+    ask(&mut cache, get("/")).await;
+
+    let mut asked = send(&mut cache, get_with("/", &[("range", "bytes=0-3")]));
+    assert!(asked.poll().is_pending());
+    assert_eq!(origin.head().headers["range"], "bytes=0-3");
+    origin.reply(reply(206, &[("content-range", "bytes 0-3/10"), ("cache-control", "max-age=60")], "0123"));
+    assert_eq!(tokio_test::assert_ready_ok!(asked.poll()).status(), 206);
+
+    let mut head = send(&mut cache, request("HEAD", "/", &[]));
+    assert!(head.poll().is_pending());
+    assert_eq!(origin.head().method, "HEAD");
+    origin.reply(reply(200, &[("cache-control", "max-age=60")], ""));
+    assert_eq!(tokio_test::assert_ready_ok!(head.poll()).status(), 200);
+
+    origin.queue([reply(200, &[("cache-control", "max-age=60")], "whole")]);
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "whole");
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "whole", "and now it is stored");
+    assert_eq!(origin.forwards(), 4);
+}

@@ -1,0 +1,114 @@
+//! Stores that fail, hang or lie: the answer is the origin's, and it is not late.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use microcache::{
+    CacheKey, CacheLayer, ManualClock, MemoryStore, Policy, Put, Store, StoreError, StoreErrorKind, Stored,
+};
+use tower::Layer;
+
+use crate::common::*;
+
+/// A memory store that can only be waited for, and fails on demand.
+#[derive(Clone)]
+struct Faulty {
+    inner: MemoryStore,
+    fails: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
+}
+
+impl Faulty {
+    fn new() -> Self {
+        let off = || Arc::new(AtomicBool::new(false));
+        Self { inner: MemoryStore::with_max_bytes(1 << 20), fails: off(), hangs: off() }
+    }
+
+    async fn fault(&self) -> Result<(), StoreError> {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        tokio::task::yield_now().await;
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Io, "connection reset"));
+        }
+        Ok(())
+    }
+}
+
+impl Store for Faulty {
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        self.fault().await?;
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        self.fault().await?;
+        self.inner.put(key, stored).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_has_to_be_waited_for_works_like_any_other() {
+    let (mut cache, origin, _) = cache_on(Faulty::new(), Policy::new());
+    origin.queue([reply(200, &[("vary", "accept")], "page"), reply(200, &[("vary", "accept")], "other")]);
+    ask(&mut cache, get_with("/", &[("accept", "a")])).await;
+    ask(&mut cache, get_with("/", &[("accept", "b")])).await;
+
+    let hit = ask(&mut cache, get_with("/", &[("accept", "a")])).await;
+
+    assert_eq!(status(&hit), "hit; ttl=1");
+    assert_eq!(text(hit).await.unwrap(), "page");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_costs_a_forward_and_no_more() {
+    let store = Faulty::new();
+    store.fails.store(true, Ordering::SeqCst);
+    let layer = CacheLayer::builder(store).clock(ManualClock::new()).build().unwrap();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    origin.queue([ok("one"), ok("two")]);
+
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "one");
+    let second = ask(&mut cache, get("/")).await;
+
+    assert_eq!(status(&second), "fwd=uri-miss; fwd-status=200");
+    assert_eq!(text(second).await.unwrap(), "two");
+    assert_eq!(layer.handle().stats().store_errors, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_costs_its_deadline_and_no_more() {
+    let store = Faulty::new();
+    store.hangs.store(true, Ordering::SeqCst);
+    let layer = CacheLayer::builder(store).store_deadline(Duration::from_millis(20)).build().unwrap();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    origin.queue([ok("one")]);
+    let begin = tokio::time::Instant::now();
+
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "one");
+
+    // One look and one put, each to its deadline; the timer is a millisecond coarse.
+    assert!(begin.elapsed() <= Duration::from_millis(2 * 21), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_store_too_small_for_the_response_passes_it_on() {
+    let (mut cache, origin, _) = cache_on(MemoryStore::with_max_bytes(100), Policy::new());
+    origin.queue([ok("one"), ok("two")]);
+
+    let first = ask(&mut cache, get("/")).await;
+    assert_eq!(status(&first), "fwd=uri-miss; fwd-status=200");
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "two");
+}

@@ -1,0 +1,18 @@
+//! The cache as a service, one request after the other.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[expect(dead_code, reason = "each theme uses its part")]
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod body;
+mod bypass;
+mod conditions;
+mod faults;
+mod freshness;
+mod hit;
+mod keys;
+mod readiness;
+mod variants;

@@ -1,0 +1,65 @@
+//! `Vary` (RFC 9111 §4.1).
+
+use microcache::Policy;
+
+use crate::common::*;
+
+const VARY: [(&str, &str); 1] = [("vary", "accept-language")];
+
+#[tokio::test]
+async fn each_variant_has_its_own_response() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let in_language = |language| get_with("/", &[("accept-language", language)]);
+    origin.queue([reply(200, &VARY, "hallo"), reply(200, &VARY, "hello"), reply(200, &VARY, "?")]);
+
+    assert_eq!(text(ask(&mut cache, in_language("de")).await).await.unwrap(), "hallo");
+    let other = ask(&mut cache, in_language("en")).await;
+    assert_eq!(status(&other), "fwd=vary-miss; fwd-status=200; ttl=1; stored");
+    assert_eq!(text(other).await.unwrap(), "hello");
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "?", "absent is a variant of its own");
+    for (language, body) in [("de", "hallo"), ("en", "hello")] {
+        let hit = ask(&mut cache, in_language(language)).await;
+        assert_eq!((status(&hit).as_str(), text(hit).await.unwrap().as_str()), ("hit; ttl=1", body));
+    }
+    assert_eq!(origin.forwards(), 3);
+}
+
+#[tokio::test]
+async fn nominated_fields_add_up_over_lines_and_responses() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let fields = [("vary", "Accept-Language , accept"), ("vary", "X-Theme")];
+    origin.queue([reply(200, &fields, "one"), reply(200, &fields, "two"), reply(200, &fields, "three")]);
+    ask(&mut cache, get_with("/", &[("accept", "a"), ("x-theme", "dark")])).await;
+
+    let other = ask(&mut cache, get_with("/", &[("accept", "a"), ("x-theme", "light")])).await;
+    assert_eq!(text(other).await.unwrap(), "two");
+    let other = ask(&mut cache, get_with("/", &[("accept", "b"), ("x-theme", "dark")])).await;
+    assert_eq!(text(other).await.unwrap(), "three");
+    let same = ask(&mut cache, get_with("/", &[("accept", "a"), ("x-theme", "dark")])).await;
+    assert_eq!(text(same).await.unwrap(), "one");
+}
+
+#[tokio::test]
+async fn a_response_that_stops_varying_is_for_everybody() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    origin.queue([reply(200, &VARY, "varies"), ok("for all")]);
+    ask(&mut cache, get_with("/", &[("accept-language", "de")])).await;
+    clock.advance(SECOND);
+    ask(&mut cache, get_with("/", &[("accept-language", "de")])).await;
+
+    let hit = ask(&mut cache, get_with("/", &[("accept-language", "en")])).await;
+
+    assert_eq!(text(hit).await.unwrap(), "for all");
+}
+
+#[tokio::test]
+async fn vary_on_credentials_keeps_users_apart() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let fields = [("vary", "cookie"), ("cache-control", "max-age=60")];
+    origin.queue([reply(200, &fields, "alice's"), reply(200, &fields, "bob's")]);
+
+    ask(&mut cache, get_with("/", &[("cookie", "user=alice")])).await;
+    let bob = ask(&mut cache, get_with("/", &[("cookie", "user=bob")])).await;
+
+    assert_eq!(text(bob).await.unwrap(), "bob's");
+}
