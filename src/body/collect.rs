@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     error::Error,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -23,8 +24,21 @@ pub(crate) enum Collected<B> {
     Spoilt { replay: Replay<B>, is_failed: bool },
 }
 
-/// Polls `body` until it is pending, ends, fails, or passes `limit` bytes.
-pub(crate) fn collect_ready<B>(mut body: Pin<Box<B>>, limit: u64, cx: &mut Context<'_>) -> Collected<B>
+/// Reads what is there of `body`, without waiting: until it is pending, ends, fails, or passes `limit` bytes.
+pub(crate) async fn collect_ready<B>(body: B, limit: u64) -> Collected<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut body = Some(Box::pin(body));
+    poll_fn(|cx| match body.take() {
+        Some(body) => Poll::Ready(poll_ready(body, limit, cx)),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+fn poll_ready<B>(mut body: Pin<Box<B>>, limit: u64, cx: &mut Context<'_>) -> Collected<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,

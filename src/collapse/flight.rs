@@ -4,41 +4,13 @@
 //! fails leaves it vacant for exactly one follower, until the attempts are spent. Whoever holds a role can
 //! be dropped at any moment: a dropped leader counts as a failure, a dropped follower passes its turn on.
 
-use std::{
-    collections::{HashMap, hash_map::RandomState},
-    fmt,
-    hash::BuildHasher,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Collapse, marker::Markers};
+use super::{Collapse, Collapser};
 
-/// All flights and markers of one cache. `T` is what a flight brings.
-pub(crate) struct Collapser<T> {
-    shards: Box<[Mutex<Shard<T>>]>,
-    hasher: RandomState,
-}
-
-struct Shard<T> {
-    flights: HashMap<Arc<str>, Arc<Flight<T>>>,
-    markers: Markers,
-}
-
-/// What a request may do about a key.
-pub(crate) enum Role<T: Clone> {
-    /// Forward, and publish what comes.
-    Leader(Leader<T>),
-    /// Wait for a flight.
-    Follower(Follower<T>),
-    /// The key was not reusable lately: forward without waiting for anyone.
-    Marked,
-    /// The flight has all the followers it may have.
-    Full,
-}
-
-struct Flight<T> {
+pub(super) struct Flight<T> {
     key: Arc<str>,
     settings: Collapse,
     state: Mutex<State<T>>,
@@ -79,87 +51,62 @@ pub(crate) enum Landing<T: Clone> {
     TimedOut,
 }
 
-impl<T: Clone> Collapser<T> {
-    pub(crate) fn new() -> Self {
-        let shard = || Mutex::new(Shard { flights: HashMap::new(), markers: Markers::new(MARKERS / SHARDS) });
-        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new() }
-    }
-
-    /// Joins the flight for `key`, or begins one.
-    pub(crate) fn join(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Role<T> {
-        let mut shard = self.shard(key);
-        if shard.markers.is_marked(key, now) {
-            return Role::Marked;
-        }
-        if let Some(flight) = shard.flights.get(key) {
-            let mut state = flight.state();
-            match state.phase {
-                // The followers it had have all left, or have not looked yet: the arrival is the successor.
-                Phase::Vacant => return Role::Leader(self.claim(flight, &mut state, now)),
-                // Too old to take followers; a second flight takes its place below.
-                _ if now.saturating_duration_since(state.began) >= settings.lock_age => {}
-                _ if state.followers >= settings.max_followers => return Role::Full,
-                _ => {
-                    state.followers += 1;
-                    return Role::Follower(Follower { collapser: Arc::clone(self), flight: Arc::clone(flight) });
-                }
-            }
-        }
-        let flight = Arc::new(Flight::new(key, settings, now));
-        shard.flights.insert(Arc::clone(&flight.key), Arc::clone(&flight));
-        Role::Leader(Leader { collapser: Arc::clone(self), flight, over: false })
-    }
-
-    /// Forgets that `key` was not reusable: a response for it was stored.
-    pub(crate) fn unmark(&self, key: &str) {
-        self.shard(key).markers.unmark(key);
-    }
-
-    /// Remembers that the response for `key` was not reusable.
-    pub(crate) fn mark(&self, key: &str, settings: &Collapse, now: Instant) {
-        if let Some(until) = marked_until(settings, now) {
-            self.shard(key).markers.mark(key.into(), until, now);
-        }
-    }
-
-    fn claim(self: &Arc<Self>, flight: &Arc<Flight<T>>, state: &mut State<T>, now: Instant) -> Leader<T> {
-        state.phase = Phase::Led;
-        state.attempt += 1;
-        state.began = now;
-        Leader { collapser: Arc::clone(self), flight: Arc::clone(flight), over: false }
-    }
-
-    fn shard(&self, key: &str) -> MutexGuard<'_, Shard<T>> {
-        let hash = self.hasher.hash_one(key);
-        // SHARDS is a power of two.
-        let index = usize::try_from(hash & (SHARDS as u64 - 1)).unwrap_or(0);
-        // A poisoned shard is whole: nothing that can panic runs under its lock.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn flights(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap().flights.len()).sum()
-    }
-}
-
-impl<T> Shard<T> {
-    /// Takes `flight` off the board, unless a second one has taken its place.
-    fn remove(&mut self, flight: &Arc<Flight<T>>) {
-        if self.flights.get(&flight.key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            self.flights.remove(&flight.key);
-        }
-    }
+/// What a request becomes of a flight that is there.
+pub(super) enum Joined<T: Clone> {
+    Leader(Leader<T>),
+    Follower(Follower<T>),
+    Full,
+    TooOld,
 }
 
 impl<T> Flight<T> {
-    fn new(key: &str, settings: &Collapse, began: Instant) -> Self {
-        let state = State { phase: Phase::Led, attempt: 1, began, followers: 0 };
-        Self { key: key.into(), settings: settings.clone(), state: Mutex::new(state), changed: Notify::new() }
+    pub(super) fn key(&self) -> Arc<str> {
+        Arc::clone(&self.key)
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Clone> Flight<T> {
+    pub(super) fn begin(
+        collapser: &Arc<Collapser<T>>,
+        key: &str,
+        settings: &Collapse,
+        now: Instant,
+    ) -> (Arc<Self>, Leader<T>) {
+        let state = State { phase: Phase::Led, attempt: 1, began: now, followers: 0 };
+        let (state, changed) = (Mutex::new(state), Notify::new());
+        let flight = Arc::new(Self { key: key.into(), settings: settings.clone(), state, changed });
+        let leader = Leader { collapser: Arc::clone(collapser), flight: Arc::clone(&flight), is_over: false };
+        (flight, leader)
+    }
+
+    pub(super) fn join(
+        self: &Arc<Self>,
+        collapser: &Arc<Collapser<T>>,
+        settings: &Collapse,
+        now: Instant,
+    ) -> Joined<T> {
+        let mut state = self.state();
+        match state.phase {
+            // The followers it had have all left, or have not looked yet: the arrival is the successor.
+            Phase::Vacant => Joined::Leader(self.succeed(&mut state, collapser, now)),
+            _ if now.saturating_duration_since(state.began) >= settings.lock_age => Joined::TooOld,
+            _ if state.followers >= settings.max_followers => Joined::Full,
+            _ => {
+                state.followers += 1;
+                Joined::Follower(Follower { collapser: Arc::clone(collapser), flight: Arc::clone(self) })
+            }
+        }
+    }
+
+    fn succeed(self: &Arc<Self>, state: &mut State<T>, collapser: &Arc<Collapser<T>>, now: Instant) -> Leader<T> {
+        state.phase = Phase::Led;
+        state.attempt += 1;
+        state.began = now;
+        Leader { collapser: Arc::clone(collapser), flight: Arc::clone(self), is_over: false }
     }
 }
 
@@ -168,7 +115,7 @@ impl<T> Flight<T> {
 pub(crate) struct Leader<T: Clone> {
     collapser: Arc<Collapser<T>>,
     flight: Arc<Flight<T>>,
-    over: bool,
+    is_over: bool,
 }
 
 impl<T: Clone> Leader<T> {
@@ -189,18 +136,16 @@ impl<T: Clone> Leader<T> {
 
     /// What was announced is stored: later requests find it there.
     pub(crate) fn land(mut self) {
-        self.over = true;
+        self.is_over = true;
         self.collapser.shard(&self.flight.key).remove(&self.flight);
     }
 
     /// What came may not be reused. The marker is written before anyone is released, so that nobody who
     /// comes now waits in vain; then all forward at once.
     pub(crate) fn not_reusable(mut self, now: Instant) {
-        self.over = true;
+        self.is_over = true;
         let mut shard = self.collapser.shard(&self.flight.key);
-        if let Some(until) = marked_until(&self.flight.settings, now) {
-            shard.markers.mark(Arc::clone(&self.flight.key), until, now);
-        }
+        shard.mark(self.flight.key(), &self.flight.settings, now);
         shard.remove(&self.flight);
         self.flight.state().phase = Phase::NotReusable;
         drop(shard);
@@ -209,7 +154,7 @@ impl<T: Clone> Leader<T> {
 
     /// The last attempt failed: all that wait share `failure`, if it may be shared.
     pub(crate) fn spend(mut self, failure: Option<T>) {
-        self.over = true;
+        self.is_over = true;
         self.collapser.shard(&self.flight.key).remove(&self.flight);
         self.flight.state().phase = Phase::Spent(failure);
         self.flight.changed.notify_waiters();
@@ -223,7 +168,7 @@ impl<T: Clone> Leader<T> {
 
 impl<T: Clone> Drop for Leader<T> {
     fn drop(&mut self) {
-        if self.over {
+        if self.is_over {
             return;
         }
         let mut shard = self.collapser.shard(&self.flight.key);
@@ -283,7 +228,7 @@ impl<T: Clone> Follower<T> {
             Phase::Led => None,
             Phase::Vacant => {
                 let now = crate::clock::monotonic();
-                Some(Landing::Lead(self.collapser.claim(&self.flight, &mut state, now)))
+                Some(Landing::Lead(self.flight.succeed(&mut state, &self.collapser, now)))
             }
             Phase::Announced(brings) => Some(Landing::Reusable(brings.clone())),
             Phase::NotReusable => Some(Landing::NotReusable),
@@ -303,20 +248,6 @@ impl<T: Clone> Drop for Follower<T> {
         }
     }
 }
-
-fn marked_until(settings: &Collapse, now: Instant) -> Option<Instant> {
-    if settings.marker_lifetime.is_zero() { None } else { now.checked_add(settings.marker_lifetime) }
-}
-
-impl<T> fmt::Debug for Collapser<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Collapser").finish_non_exhaustive()
-    }
-}
-
-const SHARDS: usize = 16;
-/// All markers together take a few megabytes at most.
-const MARKERS: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
+mod collapser;
 mod finish_on_drop;
 mod flight;
 mod marker;
 
-pub(crate) use finish_on_drop::{FinishOnDrop, in_background};
-pub(crate) use flight::{Collapser, Follower, Landing, Leader, Role};
+pub(crate) use self::{
+    collapser::{Collapser, Role},
+    finish_on_drop::{FinishOnDrop, in_background},
+    flight::{Follower, Landing, Leader},
+};
 
 /// How requests for the same key that arrive together share one forward.
 ///

@@ -5,12 +5,6 @@
 /// Appends `bytes`, with `%` and two upper-case hex digits for each byte that is not visible ASCII, that
 /// means something in every key, or for which `also` says that it means something in this component.
 pub(super) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
-    // Without an early exit, so that the compiler makes it look at many bytes at once.
-    let any = bytes.iter().fold(false, |any, &byte| any | is_special(byte) | also(byte));
-    if !any {
-        out.push_str(str::from_utf8(bytes).unwrap_or_default());
-        return;
-    }
     let mut rest = bytes;
     while !rest.is_empty() {
         let run_length = rest.iter().position(|&byte| is_special(byte) || also(byte)).unwrap_or(rest.len());
@@ -30,7 +24,7 @@ pub(super) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
 /// The bytes that are escaped in every component: `|` ends one, `%` begins an escape, `~` marks a shortened
 /// key, and what is not visible ASCII is not legal in a key of memcached.
 const fn is_special(byte: u8) -> bool {
-    (byte.wrapping_sub(0x21) > 0x5c) | (byte == b'|') | (byte == b'%')
+    !matches!(byte, 0x21..=0x7d) || byte == b'|' || byte == b'%'
 }
 
 fn hex_digit(nibble: u8) -> char {

@@ -210,12 +210,9 @@ fn push_sorted<'a>(out: &mut String, mut pieces: impl Iterator<Item = Piece<'a>>
     let mut few = [Piece::EMPTY; INLINE_PIECES];
     let mut length = 0;
     for piece in pieces.by_ref().take(INLINE_PIECES) {
-        few[length] = piece;
-        let mut at = length;
-        while at > 0 && few[at - 1].name > few[at].name {
-            few.swap(at - 1, at);
-            at -= 1;
-        }
+        let at = few[..length].iter().rposition(|other| other.name <= piece.name).map_or(0, |before| before + 1);
+        few.copy_within(at..length, at + 1);
+        few[at] = piece;
         length += 1;
     }
     let few = &few[..length];

@@ -5,6 +5,7 @@ mod follow;
 mod forward;
 mod future;
 mod held;
+mod job;
 mod lookup;
 mod pump;
 mod store;

@@ -16,6 +16,15 @@ use crate::{
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
+/// What a response is good for beyond the request it answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// It is stored, and shared with those that wait.
+    Store,
+    /// It is the last of several failures, and shared with those that wait.
+    Share,
+}
+
 /// What a fill is for.
 pub(super) struct Pump {
     pub(super) core: Arc<Core>,
@@ -28,16 +37,33 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    /// Begins with what is there, and gives the first reader.
-    pub(super) fn begin<B>(self, chunks: Vec<Bytes>, rest: Pin<Box<B>>, finish_limit: Duration) -> FillReader
+    /// Begins with what is there, tells those that wait, and gives the first reader.
+    pub(super) fn begin<B>(
+        mut self,
+        chunks: Vec<Bytes>,
+        rest: Pin<Box<B>>,
+        purpose: Use,
+        finish_limit: Duration,
+    ) -> FillReader
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let (head, is_streamable) = (Arc::clone(&self.head), self.declared.is_some());
+        let announcer = self.leader.as_ref().map(Leader::announcer);
+        // The flight of a failure is over; that of a response that is stored, when it is.
+        let spent = if purpose == Use::Share { self.leader.take() } else { None };
         let read = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let state = FillState::new(chunks, self.declared);
         let rest = UnsyncBoxBody::new(rest.map_err(BodyError::new));
-        Fill::begin(Arc::clone(&state), self.run(state, rest, read).boxed(), finish_limit)
+        let reader = Fill::begin(Arc::clone(&state), self.run(state, rest, read).boxed(), finish_limit);
+        let landed = Landed::filling(head, &reader, is_streamable);
+        match (spent, announcer) {
+            (Some(leader), _) => leader.spend(Some(landed)),
+            (None, Some(announcer)) => announcer.announce(landed),
+            (None, None) => {}
+        }
+        reader
     }
 
     async fn run(mut self, state: Arc<FillState>, mut rest: UnsyncBoxBody<Bytes, BodyError>, mut read: u64) {

@@ -6,7 +6,7 @@ use tokio::time::advance;
 use tokio_test::{assert_ready, task};
 
 use super::*;
-use crate::clock::monotonic;
+use crate::{clock::monotonic, collapse::Role};
 
 type Board = Arc<Collapser<&'static str>>;
 

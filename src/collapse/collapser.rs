@@ -1,0 +1,118 @@
+//! The board on which flights and markers are kept: who leads, who follows, who need not wait.
+
+use std::{
+    collections::{HashMap, hash_map::RandomState},
+    fmt,
+    hash::BuildHasher,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::time::Instant;
+
+use super::{
+    Collapse,
+    flight::{Flight, Follower, Joined, Leader},
+    marker::Markers,
+};
+
+/// All flights and markers of one cache. `T` is what a flight brings.
+pub(crate) struct Collapser<T> {
+    shards: Box<[Mutex<Shard<T>>]>,
+    hasher: RandomState,
+}
+
+pub(super) struct Shard<T> {
+    flights: HashMap<Arc<str>, Arc<Flight<T>>>,
+    markers: Markers,
+}
+
+/// What a request may do about a key.
+pub(crate) enum Role<T: Clone> {
+    /// Forward, and publish what comes.
+    Leader(Leader<T>),
+    /// Wait for a flight.
+    Follower(Follower<T>),
+    /// The key was not reusable lately: forward without waiting for anyone.
+    Marked,
+    /// The flight has all the followers it may have.
+    Full,
+}
+
+impl<T: Clone> Collapser<T> {
+    pub(crate) fn new() -> Self {
+        let shard = || Mutex::new(Shard { flights: HashMap::new(), markers: Markers::new(MARKERS / SHARDS) });
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new() }
+    }
+
+    /// Joins the flight for `key`, or begins one.
+    pub(crate) fn join(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Role<T> {
+        let mut shard = self.shard(key);
+        if shard.markers.is_marked(key, now) {
+            return Role::Marked;
+        }
+        if let Some(flight) = shard.flights.get(key) {
+            match flight.join(self, settings, now) {
+                Joined::Leader(leader) => return Role::Leader(leader),
+                Joined::Follower(follower) => return Role::Follower(follower),
+                Joined::Full => return Role::Full,
+                // A second flight takes its place.
+                Joined::TooOld => {}
+            }
+        }
+        let (flight, leader) = Flight::begin(self, key, settings, now);
+        shard.flights.insert(flight.key(), flight);
+        Role::Leader(leader)
+    }
+
+    /// Forgets that `key` was not reusable: a response for it was stored.
+    pub(crate) fn unmark(&self, key: &str) {
+        self.shard(key).markers.unmark(key);
+    }
+
+    /// Remembers that the response for `key` was not reusable.
+    pub(crate) fn mark(&self, key: &str, settings: &Collapse, now: Instant) {
+        self.shard(key).mark(key.into(), settings, now);
+    }
+
+    pub(super) fn shard(&self, key: &str) -> MutexGuard<'_, Shard<T>> {
+        let hash = self.hasher.hash_one(key);
+        // SHARDS is a power of two.
+        let index = usize::try_from(hash & (SHARDS as u64 - 1)).unwrap_or(0);
+        // A poisoned shard is whole: nothing that can panic runs under its lock.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn flights(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap().flights.len()).sum()
+    }
+}
+
+impl<T> Shard<T> {
+    /// Takes `flight` off the board, unless a second one has taken its place.
+    pub(super) fn remove(&mut self, flight: &Arc<Flight<T>>) {
+        if self.flights.get(&*flight.key()).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            self.flights.remove(&*flight.key());
+        }
+    }
+
+    /// Remembers that the response for `key` was not reusable, if the settings want that.
+    pub(super) fn mark(&mut self, key: Arc<str>, settings: &Collapse, now: Instant) {
+        if settings.marker_lifetime.is_zero() {
+            return;
+        }
+        if let Some(until) = now.checked_add(settings.marker_lifetime) {
+            self.markers.mark(key, until, now);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Collapser<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collapser").finish_non_exhaustive()
+    }
+}
+
+const SHARDS: usize = 16;
+/// All markers together take a few megabytes at most.
+const MARKERS: usize = 16_384;

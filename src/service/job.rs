@@ -1,0 +1,297 @@
+//! What becomes of the response to a forward: judged by its head, stored, shared, passed on.
+
+use std::{error::Error, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, header, response};
+use http_body::{Body, SizeHint};
+
+use super::{
+    Asked, Core, Landed, answer,
+    pump::{Pump, Use},
+    store::Place,
+};
+use crate::{
+    body::{CacheBody, Collected, End, FillReader, collect_ready, concatenate},
+    clock::monotonic,
+    collapse::Leader,
+    field::{Singleton, digits, singleton},
+    policy::{Plan, SkipReason, Storability},
+    rfc9111::{
+        age::Exchange,
+        stored_fields::stored_fields,
+        variants::{Nominated, Vary},
+    },
+    status::CacheStatus,
+    stored::{StoredBody, StoredHead, StoredResponse, VariantIndex, with_places},
+};
+
+/// What is done with the response.
+pub(super) struct Job {
+    pub(super) core: Arc<Core>,
+    pub(super) asked: Asked,
+    /// The request's fields, as the origin sees them.
+    pub(super) fields: HeaderMap,
+    pub(super) index: Option<VariantIndex>,
+    pub(super) flight: Option<String>,
+    pub(super) status: CacheStatus,
+    pub(super) leader: Option<Leader<Landed>>,
+    /// The request is for the whole response, so that the answer may be stored.
+    pub(super) is_whole: bool,
+}
+
+impl Job {
+    pub(super) async fn digest<B>(
+        mut self,
+        head: response::Parts,
+        body: B,
+        exchange: Exchange,
+    ) -> Response<CacheBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.status = self.status.with_status(head.status);
+        let (policy, credentials) = (&self.asked.policy, self.asked.ask.credentials);
+        let verdict = if self.is_whole {
+            policy.storability(credentials, head.status, &head.headers, &exchange)
+        } else {
+            Storability::Skip(SkipReason::Request)
+        };
+        let reason = match verdict {
+            Storability::Store(plan) => return self.share(head, body, plan, exchange, Use::Store).await,
+            Storability::Skip(reason) => reason,
+        };
+        if !head.status.is_server_error() {
+            return self.refuse(head, CacheBody::origin(body), reason);
+        }
+        // A 5xx is transient: one successor tries again, and the last one is shared.
+        if self.leader.as_ref().is_some_and(Leader::is_last_attempt)
+            && let Some(plan) = policy.may_share_failure(credentials, &head.headers, &exchange)
+        {
+            return self.share(head, body, plan, exchange, Use::Share).await;
+        }
+        self.fail();
+        self.pass(head, CacheBody::origin(body), self.status.with_detail(reason.detail()))
+    }
+
+    /// Reads what is there of the body, and stores it or begins a fill.
+    async fn share<B>(
+        mut self,
+        head: response::Parts,
+        body: B,
+        plan: Plan,
+        exchange: Exchange,
+        purpose: Use,
+    ) -> Response<CacheBody<B>>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let limit = self.asked.policy.max_body_bytes;
+        let declared = match declared_length(&head.headers, &body.size_hint()) {
+            Ok(Some(length)) if length > limit => {
+                return self.refuse(head, CacheBody::origin(body), SkipReason::TooLarge);
+            }
+            Ok(declared) => declared,
+            Err(reason) => return self.refuse(head, CacheBody::origin(body), reason),
+        };
+        let Some(place) = self.place(&plan.vary) else {
+            return self.refuse(head, CacheBody::origin(body), SkipReason::KeyTooLong);
+        };
+        let stored_head = Arc::new(self.stored_head(&head, &plan, exchange));
+        match collect_ready(body, limit).await {
+            Collected::Whole { chunks, trailers } => {
+                let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
+                if declared.is_some_and(|declared| declared != body.bytes.len() as u64) {
+                    // RFC 9111 §3.3: incomplete, and that is not the others' concern.
+                    self.fail();
+                    return self.pass(
+                        head,
+                        CacheBody::stored(body),
+                        self.status.with_detail(SkipReason::Length.detail()),
+                    );
+                }
+                self.whole(head, StoredResponse::new(stored_head, body), &place, purpose).await
+            }
+            Collected::Begun { chunks, rest } => {
+                let reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
+                self.filling(head, &stored_head, reader).await
+            }
+            Collected::Spoilt { replay, is_failed: true } => {
+                self.fail();
+                self.pass(head, CacheBody::replay(replay), self.status)
+            }
+            Collected::Spoilt { replay, is_failed: false } => {
+                self.refuse(head, CacheBody::replay(replay), SkipReason::TooLarge)
+            }
+        }
+    }
+
+    /// The body is here: store, publish, answer.
+    async fn whole<B>(
+        mut self,
+        head: response::Parts,
+        stored: StoredResponse,
+        place: &Place,
+        purpose: Use,
+    ) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        if purpose == Use::Store
+            && !stored.head.initially_remaining().is_zero()
+            && self.core.keep(place, stored.clone()).await
+        {
+            self.status = self.status.with_stored(stored.head.initially_remaining());
+        } else {
+            self.core.counters.not_stored();
+        }
+        if let Some(leader) = self.leader.take() {
+            let landed = Landed::from(stored.clone());
+            match purpose {
+                // Stored first: who comes after the landing finds it there.
+                Use::Store => {
+                    leader.announce(landed);
+                    leader.land();
+                }
+                Use::Share => leader.spend(Some(landed)),
+            }
+        }
+        if self.asked.ask.is_plain() {
+            self.pass(head, CacheBody::stored(stored.body), self.status)
+        } else {
+            self.asked.ask.answer(&stored, self.status, self.core.clock.now())
+        }
+    }
+
+    /// The body is still coming: from here on whoever reads it moves it on.
+    fn fill<B>(
+        &mut self,
+        chunks: Vec<Bytes>,
+        rest: Pin<Box<B>>,
+        head: &Arc<StoredHead>,
+        place: Place,
+        declared: Option<u64>,
+        purpose: Use,
+    ) -> FillReader
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let will_be_stored = purpose == Use::Store && !head.initially_remaining().is_zero();
+        if will_be_stored {
+            self.status = self.status.with_stored(head.initially_remaining());
+        }
+        let pump = Pump {
+            core: Arc::clone(&self.core),
+            head: Arc::clone(head),
+            place: will_be_stored.then_some(place),
+            limit: self.asked.policy.max_body_bytes,
+            declared,
+            leader: self.leader.take(),
+        };
+        pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)
+    }
+
+    /// The answer to the request whose forward began the fill.
+    async fn filling<B>(
+        self,
+        head: response::Parts,
+        stored: &Arc<StoredHead>,
+        mut reader: FillReader,
+    ) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        let ask = &self.asked.ask;
+        if ask.is_plain() {
+            return self.pass(head, CacheBody::fill(reader), self.status);
+        }
+        if ask.needs_whole()
+            && let End::Whole(body) = reader.ended().await
+        {
+            let stored = StoredResponse::new(Arc::clone(stored), body);
+            return ask.answer(&stored, self.status, self.core.clock.now());
+        }
+        ask.answer_filling(stored, reader, self.status, self.core.clock.now())
+    }
+
+    /// It is for this request alone: everybody else is told before it goes out.
+    fn refuse<B>(mut self, head: response::Parts, body: CacheBody<B>, reason: SkipReason) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        self.core.counters.not_stored();
+        match (self.leader.take(), &self.flight) {
+            (Some(leader), _) => leader.not_reusable(monotonic()),
+            (None, Some(flight)) if reason != SkipReason::Request => {
+                self.core.collapser.mark(flight, &self.asked.policy.collapse, monotonic());
+            }
+            _ => {}
+        }
+        self.pass(head, body, self.status.with_detail(reason.detail()))
+    }
+
+    /// The attempt has failed.
+    fn fail(&mut self) {
+        self.core.counters.not_stored();
+        if let Some(leader) = self.leader.take() {
+            leader.fail();
+        }
+    }
+
+    /// The origin's own response; of one to a HEAD that was made whole, the head alone.
+    fn pass<B>(&self, mut head: response::Parts, mut body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        if self.is_whole && self.asked.ask.is_head() {
+            if let Some(length) = body.size_hint().exact() {
+                // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
+                head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+            }
+            body = CacheBody::empty();
+        }
+        let mut response = Response::from_parts(head, body);
+        answer::stamp(&mut response, status);
+        response
+    }
+
+    fn place(&self, vary: &Vary) -> Option<Place> {
+        let flight = self.flight.clone()?;
+        Place::of(self.asked.key.clone(), flight, vary, self.index.as_ref(), &self.fields)
+    }
+
+    fn stored_head(&self, head: &response::Parts, plan: &Plan, exchange: Exchange) -> StoredHead {
+        let nominated = match &plan.vary {
+            Vary::Names(names) => Nominated::new(names, &self.fields),
+            Vary::None | Vary::Any => Nominated::default(),
+        };
+        StoredHead {
+            status: head.status,
+            headers: with_places(stored_fields(&head.headers, exchange.response_time, 2)),
+            nominated,
+            began: exchange.request_time,
+            response_time: exchange.response_time,
+            initial_age: plan.initial_age,
+            freshness_lifetime: plan.freshness_lifetime,
+            implied: plan.implied,
+        }
+    }
+}
+
+/// The length that the origin promises: by field, or by what its body knows of itself. Two that differ, or
+/// one that is no number, are a message that nobody should keep (RFC 9110 §8.6).
+fn declared_length(headers: &HeaderMap, hint: &SizeHint) -> Result<Option<u64>, SkipReason> {
+    let value = match singleton(headers, &header::CONTENT_LENGTH) {
+        Singleton::Absent => return Ok(hint.exact()),
+        Singleton::Conflicting => return Err(SkipReason::Length),
+        Singleton::One(value) => value.as_bytes(),
+    };
+    match (digits(value), hint.exact()) {
+        (None, _) => Err(SkipReason::Length),
+        (Some(length), Some(exact)) if length != exact => Err(SkipReason::Length),
+        (length, _) => Ok(length),
+    }
+}
