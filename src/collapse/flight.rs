@@ -20,7 +20,8 @@ pub(super) struct Flight<T> {
 struct State<T> {
     phase: Phase<T>,
     attempt: u32,
-    began: Instant,
+    /// From here on it takes no more followers.
+    closes: Option<Instant>,
     followers: usize,
 }
 
@@ -76,7 +77,7 @@ impl<T: Clone> Flight<T> {
         settings: &Collapse,
         now: Instant,
     ) -> (Arc<Self>, Leader<T>) {
-        let state = State { phase: Phase::Led, attempt: 1, began: now, followers: 0 };
+        let state = State { phase: Phase::Led, attempt: 1, closes: now.checked_add(settings.lock_age), followers: 0 };
         let (state, changed) = (Mutex::new(state), Notify::new());
         let flight = Arc::new(Self { key: key.into(), settings: settings.clone(), state, changed });
         let leader = Leader { collapser: Arc::clone(collapser), flight: Arc::clone(&flight), is_over: false };
@@ -93,7 +94,7 @@ impl<T: Clone> Flight<T> {
         match state.phase {
             // The followers it had have all left, or have not looked yet: the arrival is the successor.
             Phase::Vacant => Joined::Leader(self.succeed(&mut state, collapser, now)),
-            _ if now.saturating_duration_since(state.began) >= settings.lock_age => Joined::TooOld,
+            _ if state.closes.is_some_and(|closes| closes <= now) => Joined::TooOld,
             _ if state.followers >= settings.max_followers => Joined::Full,
             _ => {
                 state.followers += 1;
@@ -105,7 +106,7 @@ impl<T: Clone> Flight<T> {
     fn succeed(self: &Arc<Self>, state: &mut State<T>, collapser: &Arc<Collapser<T>>, now: Instant) -> Leader<T> {
         state.phase = Phase::Led;
         state.attempt += 1;
-        state.began = now;
+        state.closes = now.checked_add(self.settings.lock_age);
         Leader { collapser: Arc::clone(collapser), flight: Arc::clone(self), is_over: false }
     }
 }
@@ -124,9 +125,10 @@ impl<T: Clone> Leader<T> {
         self.flight.state().attempt >= self.flight.settings.attempts
     }
 
-    /// Tells the followers what this flight brings. It stays open for more until [`land`](Self::land).
-    pub(crate) fn announce(&self, brings: T) {
-        self.announcer().announce(brings);
+    /// Tells the followers what this flight brings. Until [`land`](Self::land) it stays open for more, but
+    /// not past `until`: those that waited may have what is no longer fresh by then, those that come may not.
+    pub(crate) fn announce(&self, brings: T, until: Instant) {
+        self.announcer().announce(brings, until);
     }
 
     /// To announce with when the leader itself is part of what is announced.
@@ -192,8 +194,11 @@ pub(crate) struct Announcer<T> {
 }
 
 impl<T> Announcer<T> {
-    pub(crate) fn announce(self, brings: T) {
-        self.flight.state().phase = Phase::Announced(brings);
+    pub(crate) fn announce(self, brings: T, until: Instant) {
+        let mut state = self.flight.state();
+        state.phase = Phase::Announced(brings);
+        state.closes = Some(state.closes.map_or(until, |closes| closes.min(until)));
+        drop(state);
         self.flight.changed.notify_waiters();
     }
 }

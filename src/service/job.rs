@@ -152,7 +152,7 @@ impl Job {
             match purpose {
                 // Stored first: who comes after the landing finds it there.
                 Use::Store => {
-                    leader.announce(landed);
+                    leader.announce(landed, monotonic());
                     leader.land();
                 }
                 Use::Share => leader.spend(Some(landed)),

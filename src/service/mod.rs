@@ -243,7 +243,7 @@ where
             && let Ok(response) = self.core.reuse(&again, &self.asked, self.request.headers())
         {
             if let Some(stored) = again.stored() {
-                leader.announce(Landed::from(stored.clone()));
+                leader.announce(Landed::from(stored.clone()), monotonic());
             }
             leader.land();
             return Ok(response);

@@ -57,10 +57,11 @@ impl Pump {
         let state = FillState::new(chunks, self.declared);
         let rest = UnsyncBoxBody::new(rest.map_err(BodyError::new));
         let reader = Fill::begin(Arc::clone(&state), self.run(state, rest, read).boxed(), finish_limit);
+        let fresh_until = monotonic() + head.initially_remaining().min(LONG);
         let landed = Landed::filling(head, &reader, is_streamable);
         match (spent, announcer) {
             (Some(leader), _) => leader.spend(Some(landed)),
-            (None, Some(announcer)) => announcer.announce(landed),
+            (None, Some(announcer)) => announcer.announce(landed, fresh_until),
             (None, None) => {}
         }
         reader
@@ -128,3 +129,6 @@ impl Pump {
         state.overflow(rest);
     }
 }
+
+/// Longer than any fill, and short enough to be added to any instant.
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);

@@ -36,6 +36,27 @@ async fn with_a_known_length_followers_stream_along() {
     assert_eq!(origin.forwards(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_comes_when_it_is_no_longer_fresh_does_not_stream_along() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    let (body, feed) = TestBody::declared(8);
+    origin.queue([reply(200, &[], body)]);
+    let first = ask(&mut cache, get("/")).await;
+    tokio::time::advance(SECOND).await;
+    clock.advance(SECOND);
+
+    let mut late = send(&mut cache, get("/"));
+    assert!(late.poll().is_pending());
+    assert_eq!(origin.waiting(), 1, "a second flight");
+    origin.reply(ok("new"));
+    assert_eq!(text(assert_ready_ok!(late.poll())).await.unwrap(), "new");
+
+    feed.data("old page");
+    feed.end();
+    assert_eq!(text(first).await.unwrap(), "old page");
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "new", "the old one was fenced");
+}
+
 #[tokio::test]
 async fn with_an_unknown_length_followers_wait_for_the_end_whatever_the_leader_reads() {
     let (mut cache, origin, _) = cache(Policy::new());

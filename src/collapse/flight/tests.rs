@@ -44,7 +44,7 @@ async fn the_first_leads_and_the_others_follow_and_all_see_what_was_announced() 
     let mut waits: Vec<_> = followers.iter().map(|f| task::spawn(f.landing(soon()))).collect();
     waits.iter_mut().for_each(|wait| assert!(wait.poll().is_pending()));
 
-    leads.announce("page");
+    leads.announce("page", soon());
 
     for wait in &mut waits {
         assert!(matches!(assert_ready!(wait.poll()), Landing::Reusable("page")));
@@ -118,7 +118,7 @@ async fn an_arrival_may_take_a_vacant_flight_and_the_woken_follower_waits_on() {
     leads.fail();
     let leads = leader(&board);
     assert!(wait.poll().is_pending());
-    leads.announce("page");
+    leads.announce("page", soon());
 
     assert!(matches!(assert_ready!(wait.poll()), Landing::Reusable("page")));
 }
@@ -194,7 +194,7 @@ async fn an_old_flight_takes_no_followers_and_does_not_end_the_second() {
     advance(Duration::from_millis(1)).await;
 
     let second = leader(&board);
-    first.announce("old");
+    first.announce("old", soon());
     first.land();
 
     assert_eq!(board.flights(), 1, "the second is still under way");
@@ -236,12 +236,30 @@ async fn a_failed_announcement_is_tried_again_by_one_that_waited() {
     let board = board();
     let leads = leader(&board);
     let waiting = follower(&board);
-    leads.announce("half a page");
+    leads.announce("half a page", soon());
     assert!(matches!(waiting.landing(soon()).await, Landing::Reusable("half a page")));
 
     leads.fail();
 
     assert!(matches!(waiting.landing(soon()).await, Landing::Lead(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announced_flight_takes_followers_only_while_what_it_brings_is_fresh() {
+    let board = board();
+    let leads = leader(&board);
+    let waited = follower(&board);
+    leads.announce("page", monotonic() + Duration::from_millis(100));
+    advance(Duration::from_millis(99)).await;
+    drop(follower(&board));
+    advance(Duration::from_millis(1)).await;
+
+    let second = leader(&board);
+
+    assert!(matches!(waited.landing(soon()).await, Landing::Reusable("page")), "it came before");
+    leads.land();
+    assert_eq!(board.flights(), 1);
+    second.land();
 }
 
 #[tokio::test(start_paused = true)]
