@@ -1,14 +1,4 @@
-//! A shared HTTP cache as tower layers, for services on axum and hyper.
-//!
-//! ```
-//! use axum::{Router, routing::get};
-//! use microcache::{CacheLayer, MemoryStore};
-//!
-//! let app: Router = Router::new()
-//!     .route("/products", get(|| async { "a list" }))
-//!     .layer(CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)));
-//! # let _ = app;
-//! ```
+#![doc = include_str!("docs/crate.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_methods)]
 
@@ -47,3 +37,7 @@ pub use self::{
     store::{Peek, Put, Store, StoreError, StoreErrorKind},
     stored::{Stored, StoredResponse},
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

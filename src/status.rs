@@ -7,7 +7,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 /// What the cache did with a request: in the response's extensions, and as its `Cache-Status` field
 /// (RFC 9211). The cache calls itself `microcache` and never shows the key.
 ///
-/// A bypassed response is the origin's, untouched, and has none.
+/// A response that the cache was not to handle (another method, a paused cache, the operator's word) is the
+/// origin's, untouched, and has none.
 ///
 /// ```
 /// use microcache::{CacheStatus, ForwardReason};
@@ -111,7 +112,7 @@ impl CacheStatus {
         self.forward_status
     }
 
-    /// The remaining freshness in whole seconds (§2.4).
+    /// The remaining freshness in whole seconds, rounded up (§2.4).
     #[must_use]
     pub fn ttl(&self) -> Option<i64> {
         self.ttl
@@ -191,8 +192,10 @@ pub(crate) fn whole_seconds(seconds: u64) -> HeaderValue {
     }
 }
 
+/// Rounded up, as `Age` is rounded down: what is fresh says more than zero, and both add up to the lifetime.
 fn whole(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -223,7 +226,7 @@ mod tests {
     #[test]
     fn the_text_is_that_of_rfc_9211() {
         let table = [
-            (CacheStatus::hit(Duration::from_millis(999)), "microcache; hit; ttl=0"),
+            (CacheStatus::hit(Duration::from_millis(1)), "microcache; hit; ttl=1"),
             (CacheStatus::hit(Duration::from_secs(3600)), "microcache; hit; ttl=3600"),
             (CacheStatus::forward(ForwardReason::UriMiss), "microcache; fwd=uri-miss"),
             (

@@ -138,6 +138,19 @@ async fn over_a_socket_a_hit_has_length_age_and_status_and_a_head_has_no_body() 
 }
 
 #[tokio::test]
+async fn over_a_socket_a_304_claims_no_length() {
+    let handler = get(|| async { ([(header::ETAG, "\"v1\"")], "page") });
+    let (address, server) = serve(Router::new().route("/", handler).layer(layer())).await;
+    for _ in 0..2 {
+        let request = Request::get(format!("{address}/")).header(header::IF_NONE_MATCH, "\"v1\"");
+        let answer = client().request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_MODIFIED);
+        assert!(!answer.headers().contains_key(header::CONTENT_LENGTH));
+    }
+    server.abort();
+}
+
+#[tokio::test]
 async fn over_sockets_a_hundred_clients_are_one_call() {
     let (calls, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, gate) = (Arc::clone(&calls), Arc::clone(&go));

@@ -19,7 +19,7 @@ use futures_util::{
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 
-use super::BodyError;
+use super::{BodyError, stored_size};
 use crate::{collapse::in_background, stored::StoredBody};
 
 /// Reads the origin's body into a [`FillState`], stores the result, and says how it ended.
@@ -242,7 +242,7 @@ impl FillReader {
         let length = |chunks: &[Bytes]| chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
         let read = length(so_far.chunks.get(..self.next).unwrap_or_default());
         match (&so_far.end, self.filling.state.declared) {
-            (End::Whole(_), _) => SizeHint::with_exact(length(&so_far.chunks).saturating_sub(read)),
+            (End::Whole(body), _) => stored_size(length(&so_far.chunks).saturating_sub(read), body.trailers.is_some()),
             (End::Filling, Some(declared)) => SizeHint::with_exact(declared.saturating_sub(read)),
             _ => SizeHint::new(),
         }
@@ -331,6 +331,29 @@ mod tests {
 
         assert!(other.is_woken());
         assert!(assert_ready!(other.poll()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_looks_while_another_pumps_does_not_miss_what_is_pumped() {
+        let looker: Arc<Mutex<Option<task::Spawn<FillReader>>>> = Arc::default();
+        let (state, others) = (FillState::new(Vec::new(), None), Arc::clone(&looker));
+        let pumped = Arc::clone(&state);
+        // As if on another thread: it looks when the pump is being polled, and before it has pushed anything.
+        let pump = std::future::poll_fn(move |_| {
+            if let Some(looker) = others.lock().unwrap().as_mut() {
+                assert!(looker.enter(|cx, mut reader| reader.poll_frame(cx)).is_pending());
+                pumped.push(Bytes::from_static(b"a"));
+            }
+            Poll::Pending
+        });
+        let pumping = Fill::begin(state, pump.boxed(), Duration::from_secs(30));
+        *looker.lock().unwrap() = Some(task::spawn(pumping.downgrade().reader().unwrap()));
+        let mut pumping = task::spawn(pumping);
+        assert!(pumping.enter(|cx, mut reader| reader.poll_frame(cx)).is_ready());
+
+        let mut looker = looker.lock().unwrap().take().unwrap();
+        assert!(looker.is_woken());
+        assert!(looker.enter(|cx, mut reader| reader.poll_frame(cx)).is_ready());
     }
 
     #[tokio::test]

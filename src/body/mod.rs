@@ -2,6 +2,7 @@
 
 mod collect;
 mod fill;
+mod part;
 
 use std::{
     error::Error,
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use self::part::Part;
 pub(crate) use self::{
     collect::{Collected, Replay, collect_ready, concatenate},
     fill::{End, Fill, FillReader, FillState, WeakFill},
@@ -25,7 +27,7 @@ pin_project! {
     /// The body of a response that came through the cache: a stored one, the origin's own, or one that is
     /// being stored while it streams.
     ///
-    /// Trailers are kept. A stored body has an exact size, and can not fail.
+    /// Trailers are kept. A stored body can not fail, and has an exact size if no trailers follow it.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -35,6 +37,9 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
+        // The body of a message that has none: a 304, the answer to a HEAD. Without a length, so that no server
+        // takes it for an empty one and says so.
+        None,
         // Bytes that are here, then trailers.
         Stored { body: StoredBody },
         // The origin's, as it comes.
@@ -43,6 +48,8 @@ pin_project! {
         Replay { replay: Box<Replay<B>> },
         // One that others read, too.
         Fill { reader: FillReader },
+        // Some bytes out of the middle of another.
+        Part { part: Box<Part<B>> },
     }
 }
 
@@ -61,6 +68,15 @@ impl<B> CacheBody<B> {
 
     pub(crate) fn fill(reader: FillReader) -> Self {
         Self { kind: Kind::Fill { reader } }
+    }
+
+    /// The bytes `first..=last` of `body`, as they come.
+    pub(crate) fn part(body: Self, first: u64, last: u64) -> Self {
+        Self { kind: Kind::Part { part: Box::new(Part::new(body, first, last)) } }
+    }
+
+    pub(crate) fn none() -> Self {
+        Self { kind: Kind::None }
     }
 
     pub(crate) fn empty() -> Self {
@@ -90,30 +106,47 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.project().kind.project() {
+            KindProjection::None => Poll::Ready(None),
             KindProjection::Stored { body } => Poll::Ready(next_stored(body).map(Ok)),
             KindProjection::Origin { body } => body.poll_frame(cx).map_err(BodyError::new),
             KindProjection::Replay { replay } => replay.poll_frame(cx),
             KindProjection::Fill { reader } => reader.poll_frame(cx),
+            KindProjection::Part { part } => part.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            Kind::None => true,
             Kind::Stored { body } => body.bytes.is_empty() && body.trailers.is_none(),
             Kind::Origin { body } => body.is_end_stream(),
             Kind::Replay { replay } => replay.is_end_stream(),
             Kind::Fill { reader } => reader.is_end_stream(),
+            Kind::Part { part } => part.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Stored { body } => SizeHint::with_exact(body.bytes.len() as u64),
+            Kind::None => SizeHint::new(),
+            Kind::Stored { body } => stored_size(body.bytes.len() as u64, body.trailers.is_some()),
             Kind::Origin { body } => body.size_hint(),
             Kind::Replay { replay } => replay.size_hint(),
             Kind::Fill { reader } => reader.size_hint(),
+            Kind::Part { part } => part.size_hint(),
         }
     }
+}
+
+/// With trailers the length is not exact: a server that knows it sends `Content-Length`, and HTTP/1.1 has room
+/// for trailers only in a chunked message.
+fn stored_size(length: u64, has_trailers: bool) -> SizeHint {
+    if !has_trailers {
+        return SizeHint::with_exact(length);
+    }
+    let mut hint = SizeHint::new();
+    hint.set_lower(length);
+    hint
 }
 
 fn next_stored(body: &mut StoredBody) -> Option<Frame<Bytes>> {
@@ -126,10 +159,12 @@ fn next_stored(body: &mut StoredBody) -> Option<Frame<Bytes>> {
 impl<B> fmt::Debug for CacheBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.kind {
+            Kind::None => "None",
             Kind::Stored { .. } => "Stored",
             Kind::Origin { .. } => "Origin",
             Kind::Replay { .. } => "Replay",
             Kind::Fill { .. } => "Fill",
+            Kind::Part { .. } => "Part",
         };
         f.debug_tuple("CacheBody").field(&kind).finish()
     }

@@ -227,6 +227,11 @@ impl<T: Clone> Follower<T> {
         }
     }
 
+    /// Remembers that waiting for this key was in vain.
+    pub(crate) fn mark(&self) {
+        self.collapser.mark(&self.flight.key, &self.flight.settings, crate::clock::monotonic());
+    }
+
     fn look(&self) -> Option<Landing<T>> {
         let mut state = self.flight.state();
         match &state.phase {

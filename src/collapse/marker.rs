@@ -62,6 +62,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::monotonic;
 
     const LIFETIME: Duration = Duration::from_secs(10);
 
@@ -72,7 +73,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_marker_lives_as_long_as_it_was_given() {
         let mut markers = Markers::new(10);
-        let now = Instant::now();
+        let now = monotonic();
         marked(&mut markers, "/cart", now);
 
         assert!(markers.is_marked("/cart", now + LIFETIME - Duration::from_millis(1)));
@@ -83,7 +84,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn markers_are_bounded_and_the_oldest_goes_first() {
         let mut markers = Markers::new(3);
-        let now = Instant::now();
+        let now = monotonic();
         for key in ["a", "b", "c", "d"] {
             marked(&mut markers, key, now);
         }
@@ -96,7 +97,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn marking_and_unmarking_for_ever_stays_bounded() {
         let mut markers = Markers::new(3);
-        let now = Instant::now();
+        let now = monotonic();
         for _ in 0..1_000 {
             marked(&mut markers, "a", now);
             marked(&mut markers, "a", now);
@@ -109,7 +110,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_that_stays_uncacheable_stays_marked() {
         let mut markers = Markers::new(10);
-        let now = Instant::now();
+        let now = monotonic();
         for second in 0..100 {
             let now = now + Duration::from_secs(second);
             assert!(second == 0 || markers.is_marked("a", now), "after {second} s");
@@ -122,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_that_was_unmarked_and_marked_again_keeps_its_new_time() {
         let mut markers = Markers::new(10);
-        let now = Instant::now();
+        let now = monotonic();
         marked(&mut markers, "a", now);
         markers.unmark("a");
         let later = now + Duration::from_secs(5);

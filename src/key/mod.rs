@@ -12,7 +12,7 @@
 //! acme|GET|shop.example|/products?a=1&b=2
 //! ```
 //!
-//! in visible ASCII; see [`escape`] for how. GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has
+//! in visible ASCII; see [`escape`] for how. Fields that override the target ([`overrides`]) come in by themselves. GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has
 //! no name. An absent query, field or cookie differs from an empty one.
 
 use std::{borrow::Borrow, borrow::Cow, fmt};
@@ -23,6 +23,7 @@ mod authority;
 mod cookies;
 mod escape;
 mod head;
+mod overrides;
 mod query;
 mod spec;
 mod tenant;

@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderName, Method, Uri};
 
-use super::{CacheKey, KeyError, QueryRule, RequestHead, Tenant, authority, cookies, escape, push_field, within_limit};
+use super::{
+    CacheKey, KeyError, QueryRule, RequestHead, Tenant, authority, cookies, escape, overrides, push_field, within_limit,
+};
 
 /// Says what of a request goes into its key.
 ///
@@ -145,6 +147,7 @@ impl KeySpec {
         for name in &self.headers {
             push_field(out, "|h:", name, request.headers())?;
         }
+        overrides::push(out, &self.headers, request.headers())?;
         for name in &self.cookies {
             cookies::push(out, name, request.headers())?;
         }

@@ -41,6 +41,8 @@ pub(crate) enum BypassReason {
     Upgrade,
     /// It has `If-Match` or `If-Unmodified-Since`, which only the origin can judge (RFC 9110 §13.1).
     Precondition,
+    /// It asks to be taken for another method by a field.
+    MethodOverride,
     /// A GET with content: the origin may look at it, the key does not.
     Content,
     /// `Host` is missing its meaning: several, malformed, or at odds with the target URI.
@@ -58,6 +60,7 @@ impl BypassReason {
         match self {
             Self::Paused | Self::Method | Self::Policy | Self::Upgrade => None,
             Self::Precondition => Some("precondition"),
+            Self::MethodOverride => Some("method-override"),
             Self::Content => Some("content"),
             Self::Authority => Some("authority"),
             Self::KeyTooLong => Some("key-too-long"),
@@ -94,6 +97,7 @@ impl Policy {
                 // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
                 header::TRANSFER_ENCODING => BypassReason::Content,
                 header::CONTENT_LENGTH if !is_zero(head.headers()) => BypassReason::Content,
+                ref name if METHOD_OVERRIDES.contains(&name.as_str()) => BypassReason::MethodOverride,
                 _ => continue,
             };
             return Admission::Bypass(reason);
@@ -127,6 +131,9 @@ fn is_zero(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_LENGTH).iter().all(|value| value.as_bytes() == b"0")
 }
 
+/// What some frameworks believe more than the request line.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -143,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_request_is_admitted_by_its_method_and_fields() {
-        use BypassReason::{Content, Method, Precondition, Upgrade};
+        use BypassReason::{Content, Method, MethodOverride, Precondition, Upgrade};
         let bypass = Admission::Bypass;
         let with_authorization = Admission::Lookup(Credentials { authorization: true, cookie: false });
         let table = [
@@ -162,6 +169,7 @@ mod tests {
             ("GET", "content-length", "x", bypass(Content)),
             ("GET", "transfer-encoding", "chunked", bypass(Content)),
             ("GET", "upgrade", "websocket", bypass(Upgrade)),
+            ("GET", "x-http-method-override", "DELETE", bypass(MethodOverride)),
             ("GET", "if-match", "\"a\"", bypass(Precondition)),
             ("GET", "if-unmodified-since", "x", bypass(Precondition)),
         ];

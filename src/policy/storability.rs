@@ -51,7 +51,7 @@ pub(crate) enum SkipReason {
     Vary,
     /// 101, 204, 206, 304 or 5xx.
     Status,
-    /// A stream without an end: events, gRPC, multipart pushes.
+    /// A stream without an end: events, records, gRPC, multipart pushes.
     Stream,
     /// The request had credentials and the origin did not say how long the response is fresh.
     Credentials,
@@ -169,8 +169,9 @@ impl Policy {
 fn is_stream(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_TYPE).iter().any(|value| {
         let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        media_type.eq_ignore_ascii_case(b"text/event-stream")
-            || media_type.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+        let streams: [&[u8]; 4] =
+            [b"text/event-stream", b"multipart/x-mixed-replace", b"application/x-ndjson", b"application/json-seq"];
+        streams.iter().any(|stream| media_type.eq_ignore_ascii_case(stream))
             || media_type.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
     })
 }
@@ -199,6 +200,8 @@ mod tests {
         let exchange = Exchange { request_time: NOW, response_time: NOW };
         Policy::new().storability(credentials, StatusCode::from_u16(status).unwrap(), &headers, &exchange)
     }
+
+    type Fields = &'static [(&'static str, &'static str)];
 
     /// Seconds of freshness and whether they are implied, or the reason.
     fn verdict(storability: Storability) -> Result<(u64, bool), &'static str> {
@@ -233,16 +236,16 @@ mod tests {
     #[test]
     fn explicit_freshness_is_the_origins() {
         let explicit = |seconds| Ok((seconds, false));
-        let max_age = [("cache-control", "max-age=60")];
-        let table: [(Credentials, u16, &[(&str, &str)], _); 9] = [
-            (ANONYMOUS, 200, &max_age, explicit(60)),
-            (COOKIE, 200, &max_age, explicit(60)),
-            (AUTHORIZED, 200, &max_age, Err("authorization")),
+        const MAX_AGE: Fields = &[("cache-control", "max-age=60")];
+        let table: [(Credentials, u16, Fields, _); 9] = [
+            (ANONYMOUS, 200, MAX_AGE, explicit(60)),
+            (COOKIE, 200, MAX_AGE, explicit(60)),
+            (AUTHORIZED, 200, MAX_AGE, Err("authorization")),
             (AUTHORIZED, 200, &[("cache-control", "public, max-age=60")], explicit(60)),
             (AUTHORIZED, 200, &[("cache-control", "public")], Err("credentials")),
-            (ANONYMOUS, 403, &max_age, explicit(60)),
-            (ANONYMOUS, 204, &max_age, Err("status")),
-            (ANONYMOUS, 500, &max_age, Err("status")),
+            (ANONYMOUS, 403, MAX_AGE, explicit(60)),
+            (ANONYMOUS, 204, MAX_AGE, Err("status")),
+            (ANONYMOUS, 500, MAX_AGE, Err("status")),
             (ANONYMOUS, 200, &[("cache-control", "max-age=60, max-age=bad")], explicit(0)),
         ];
         for (credentials, status, fields, expected) in table {
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_for_one_request_alone_says_why() {
-        let table: [(&[(&str, &str)], &str); 14] = [
+        let table: [(Fields, &str); 15] = [
             (&[("set-cookie", "a=1"), ("cache-control", "public, max-age=60")], "set-cookie"),
             (&[("cache-control", "private")], "private"),
             (&[("cache-control", "No-Store")], "no-store"),
@@ -265,6 +268,7 @@ mod tests {
             (&[("content-type", "text/event-stream")], "stream"),
             (&[("content-type", "Text/Event-Stream; charset=utf-8")], "stream"),
             (&[("content-type", "application/grpc+proto")], "stream"),
+            (&[("content-type", "application/x-ndjson")], "stream"),
             (&[("content-type", "multipart/x-mixed-replace; boundary=x")], "stream"),
             (&[("upgrade", "h2c")], "stream"),
         ];

@@ -3,10 +3,12 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http_body::Body;
 
 use crate::{
     body::{CacheBody, FillReader},
+    field::{Singleton, digits, singleton},
     policy::Credentials,
     rfc9111::{
         ranges::{RangeRequest, Selected},
@@ -38,12 +40,8 @@ impl Ask {
         !self.is_head && self.range.is_none() && self.conditions.is_empty()
     }
 
-    pub(super) fn is_head(&self) -> bool {
-        self.is_head
-    }
-
-    /// Only a complete body tells which part to answer with.
-    pub(super) fn needs_whole(&self) -> bool {
+    /// Which part to answer with depends on the length of the whole.
+    pub(super) fn needs_length(&self) -> bool {
         self.range.is_some()
     }
 
@@ -70,7 +68,7 @@ impl Ask {
         if self.is_head {
             // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
             headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
-            return build(head.status, headers, CacheBody::empty(), status);
+            return build(head.status, headers, CacheBody::none(), status);
         }
         match &self.range {
             Some(range) if head.status == StatusCode::OK => match range.select(&head.headers, length) {
@@ -97,8 +95,45 @@ impl Ask {
             return not_modified(head, status, now);
         }
         // Without a body the reader goes, and the fill is finished in the background.
-        let body = if self.is_head { CacheBody::empty() } else { CacheBody::fill(reader) };
+        let body = if self.is_head { CacheBody::none() } else { CacheBody::fill(reader) };
         build(head.status, head.headers_at(now), body, status)
+    }
+
+    /// Fits the origin's own response to a request that was made whole: of a HEAD the head alone, 304 if the
+    /// client has it, the part that was asked for if the length is known.
+    pub(super) fn fit<B>(&self, mut head: response::Parts, body: CacheBody<B>) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        if head.status.is_success() && !self.conditions.is_empty() && self.conditions.not_modified(&head.headers) {
+            head.status = StatusCode::NOT_MODIFIED;
+            strip_for_not_modified(&mut head.headers);
+            return Response::from_parts(head, CacheBody::none());
+        }
+        let length = content_length(&head.headers).or_else(|| body.size_hint().exact());
+        if self.is_head {
+            if let Some(length) = length {
+                head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+            }
+            return Response::from_parts(head, CacheBody::none());
+        }
+        let (Some(range), Some(length), StatusCode::OK) = (&self.range, length, head.status) else {
+            return Response::from_parts(head, body);
+        };
+        match range.select(&head.headers, length) {
+            Selected::Whole => Response::from_parts(head, body),
+            Selected::Part { first, last } => {
+                head.status = StatusCode::PARTIAL_CONTENT;
+                insert_part(&mut head.headers, first, last, length);
+                Response::from_parts(head, CacheBody::part(body, first, last))
+            }
+            Selected::Unsatisfiable => {
+                head.status = StatusCode::RANGE_NOT_SATISFIABLE;
+                strip_for_not_modified(&mut head.headers);
+                insert_content_range(&mut head.headers, &format!("bytes */{length}"));
+                Response::from_parts(head, CacheBody::empty())
+            }
+        }
     }
 
     /// RFC 9110 §13.2.1: conditions are for what would be a success.
@@ -132,7 +167,7 @@ pub(super) fn unavailable<B>(status: CacheStatus) -> Response<CacheBody<B>> {
 fn not_modified<B>(head: &StoredHead, status: CacheStatus, now: SystemTime) -> Response<CacheBody<B>> {
     let mut headers = head.headers_at(now);
     strip_for_not_modified(&mut headers);
-    build(StatusCode::NOT_MODIFIED, headers, CacheBody::empty(), status)
+    build(StatusCode::NOT_MODIFIED, headers, CacheBody::none(), status)
 }
 
 fn part<B>(
@@ -147,8 +182,7 @@ fn part<B>(
         return unsatisfiable(headers, body.len() as u64, status);
     }
     let bytes = body.slice(start..=end);
-    headers.insert(header::CONTENT_LENGTH, bytes.len().into());
-    insert_content_range(&mut headers, &format!("bytes {first}-{last}/{}", body.len()));
+    insert_part(&mut headers, first, last, body.len() as u64);
     build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::stored(StoredBody { bytes, trailers: None }), status)
 }
 
@@ -157,6 +191,19 @@ fn unsatisfiable<B>(mut headers: HeaderMap, length: u64, status: CacheStatus) ->
     strip_for_not_modified(&mut headers);
     insert_content_range(&mut headers, &format!("bytes */{length}"));
     build(StatusCode::RANGE_NOT_SATISFIABLE, headers, CacheBody::empty(), status)
+}
+
+/// RFC 9110 §15.3.7.
+fn insert_part(headers: &mut HeaderMap, first: u64, last: u64, length: u64) {
+    headers.insert(header::CONTENT_LENGTH, (last - first + 1).into());
+    insert_content_range(headers, &format!("bytes {first}-{last}/{length}"));
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    match singleton(headers, &header::CONTENT_LENGTH) {
+        Singleton::One(value) => digits(value.as_bytes()),
+        Singleton::Absent | Singleton::Conflicting => None,
+    }
 }
 
 fn insert_content_range(headers: &mut HeaderMap, text: &str) {

@@ -86,11 +86,14 @@ impl Core {
                     self.counters.collapsed();
                     return Followed::Answer(response);
                 }
-                Taken::TimedOut => return Followed::TimedOut,
-                Taken::Nothing if is_failure => return Followed::Answer(spent(status)),
+                Taken::TimedOut => {
+                    // It streams for longer than anybody waits: who comes next need not try.
+                    follower.mark();
+                    return Followed::TimedOut;
+                }
+                Taken::Nothing | Taken::Gone if is_failure => return Followed::Answer(spent(status)),
                 // The flight knows by now how it ended.
                 Taken::Nothing => {}
-                Taken::Gone if is_failure => return Followed::Answer(spent(status)),
                 Taken::Gone => return Followed::Again,
             }
         }
@@ -105,7 +108,7 @@ impl Core {
             LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
         };
         let Some(mut reader) = fill.reader() else { return Taken::Gone };
-        if is_streamable && !ask.needs_whole() {
+        if is_streamable && !ask.needs_length() {
             return Taken::Answer(ask.answer_filling(&landed.head, reader, status, now));
         }
         match timeout_at(deadline, reader.ended()).await {

@@ -12,7 +12,7 @@ use super::{
     store::Place,
 };
 use crate::{
-    body::{CacheBody, Collected, End, FillReader, collect_ready, concatenate},
+    body::{CacheBody, Collected, FillReader, collect_ready, concatenate},
     clock::monotonic,
     collapse::Leader,
     field::{Singleton, digits, singleton},
@@ -115,8 +115,11 @@ impl Job {
                 self.whole(head, StoredResponse::new(stored_head, body), &place, purpose).await
             }
             Collected::Begun { chunks, rest } => {
-                let reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
-                self.filling(head, &stored_head, reader).await
+                let mut reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
+                if self.asked.ask.needs_length() && declared.is_none() {
+                    reader.ended().await;
+                }
+                self.pass(head, CacheBody::fill(reader), self.status)
             }
             Collected::Spoilt { replay, is_failed: true } => {
                 self.fail();
@@ -158,11 +161,7 @@ impl Job {
                 Use::Share => leader.spend(Some(landed)),
             }
         }
-        if self.asked.ask.is_plain() {
-            self.pass(head, CacheBody::stored(stored.body), self.status)
-        } else {
-            self.asked.ask.answer(&stored, self.status, self.core.clock.now())
-        }
+        self.pass(head, CacheBody::stored(stored.body), self.status)
     }
 
     /// The body is still coming: from here on whoever reads it moves it on.
@@ -194,29 +193,6 @@ impl Job {
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)
     }
 
-    /// The answer to the request whose forward began the fill.
-    async fn filling<B>(
-        self,
-        head: response::Parts,
-        stored: &Arc<StoredHead>,
-        mut reader: FillReader,
-    ) -> Response<CacheBody<B>>
-    where
-        CacheBody<B>: Body,
-    {
-        let ask = &self.asked.ask;
-        if ask.is_plain() {
-            return self.pass(head, CacheBody::fill(reader), self.status);
-        }
-        if ask.needs_whole()
-            && let End::Whole(body) = reader.ended().await
-        {
-            let stored = StoredResponse::new(Arc::clone(stored), body);
-            return ask.answer(&stored, self.status, self.core.clock.now());
-        }
-        ask.answer_filling(stored, reader, self.status, self.core.clock.now())
-    }
-
     /// It is for this request alone: everybody else is told before it goes out.
     fn refuse<B>(mut self, head: response::Parts, body: CacheBody<B>, reason: SkipReason) -> Response<CacheBody<B>>
     where
@@ -241,19 +217,16 @@ impl Job {
         }
     }
 
-    /// The origin's own response; of one to a HEAD that was made whole, the head alone.
-    fn pass<B>(&self, mut head: response::Parts, mut body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
+    /// The origin's own response.
+    fn pass<B>(&self, head: response::Parts, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {
-        if self.is_whole && self.asked.ask.is_head() {
-            if let Some(length) = body.size_hint().exact() {
-                // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
-                head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
-            }
-            body = CacheBody::empty();
-        }
-        let mut response = Response::from_parts(head, body);
+        let mut response = if self.is_whole && !self.asked.ask.is_plain() {
+            self.asked.ask.fit(head, body)
+        } else {
+            Response::from_parts(head, body)
+        };
         answer::stamp(&mut response, status);
         response
     }

@@ -33,7 +33,7 @@ use crate::{key::CacheKey, stored::Stored};
 ///   ([`CacheLayerBuilder::store_deadline`](crate::CacheLayerBuilder::store_deadline)).
 /// * **Cancel-safe.** Any future may be dropped at any await.
 ///
-/// The suite [`contract`](crate::contract) (feature `test-util`) checks the first three.
+/// The suite `microcache::contract` (feature `test-util`) checks the first three.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex};

@@ -65,6 +65,7 @@ async fn trailers_are_kept() {
             send();
         }
         for answer in [first, ask(&mut cache, get(path)).await] {
+            assert_eq!(answer.body().size_hint().exact(), None, "{path}: HTTP/1.1 has no trailers after a length");
             let collected = answer.into_body().collect().await.unwrap();
             assert_eq!(collected.trailers().unwrap()["checksum"], "7", "{path}");
             assert_eq!(collected.to_bytes(), "page", "{path}");

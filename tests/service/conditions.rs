@@ -1,5 +1,6 @@
 //! Conditional and partial requests are answered from what is stored, and never lead as such.
 
+use http_body_util::BodyExt;
 use microcache::Policy;
 
 use crate::common::*;
@@ -104,14 +105,74 @@ async fn a_cold_range_condition_or_head_is_made_whole_for_the_origin() {
 }
 
 #[tokio::test]
-async fn a_cold_head_whose_response_is_for_nobody_else_has_no_body() {
-    let (mut cache, origin, _) = cache(Policy::new());
-    origin.queue([reply(200, &[("cache-control", "private")], "mine")]);
+async fn the_answer_to_who_led_is_the_origins_and_has_no_age() {
+    let asks = [("HEAD", "accept", "*/*"), ("GET", "range", "bytes=0-3"), ("GET", "if-none-match", "\"v1\"")];
+    for (method, name, value) in asks {
+        let (mut cache, origin, _) = cache(Policy::new());
+        origin.queue([reply(200, &FIELDS, "0123456789")]);
+        let answer = ask(&mut cache, request(method, "/", &[(name, value)])).await;
+        assert!(!answer.headers().contains_key("age"), "{method} {name}");
+    }
+}
 
-    let answer = ask(&mut cache, request("HEAD", "/", &[])).await;
+#[tokio::test]
+async fn a_cold_range_condition_or_head_gets_its_own_answer_even_if_nobody_may_share_it() {
+    let fields = [("etag", "\"v1\""), ("cache-control", "private"), ("content-type", "text/plain")];
+    let table = [
+        ("GET", "range", "bytes=2-5", 206, "2345", "bytes 2-5/10", "4"),
+        ("GET", "range", "bytes=10-", 416, "", "bytes */10", ""),
+        ("GET", "if-none-match", "\"v1\"", 304, "", "", ""),
+        ("HEAD", "accept", "*/*", 200, "", "", "10"),
+    ];
+    for is_late in [false, true] {
+        for (method, name, value, code, body, content_range, length) in table {
+            let (mut cache, origin, _) = cache(Policy::new());
+            let (whole, feed) = TestBody::declared(10);
+            let send = || ["01", "234", "56789"].map(|chunk| feed.data(chunk));
+            if !is_late {
+                send();
+            }
+            origin.queue([reply(200, &fields, whole)]);
+            let answer = ask(&mut cache, request(method, "/", &[(name, value)])).await;
+            if is_late {
+                send();
+            }
+            feed.end();
+            assert_eq!(answer.status(), code, "{method} {name}");
+            assert_eq!(field(&answer, "content-range"), content_range);
+            assert_eq!(field(&answer, "content-length"), length);
+            assert_eq!(status(&answer), "fwd=uri-miss; fwd-status=200; detail=private");
+            assert_eq!(text(answer).await.unwrap(), body);
+        }
+    }
+}
 
-    assert_eq!(field(&answer, "content-length"), "4");
-    assert_eq!(text(answer).await.unwrap(), "");
+#[tokio::test]
+async fn a_range_of_what_is_too_large_to_store_is_cut_while_it_streams() {
+    let (mut cache, origin, _) = cache(Policy::new().max_body_bytes(4));
+    let (whole, feed) = TestBody::declared(10);
+    origin.queue([reply(200, &[], whole)]);
+    let answer = ask(&mut cache, get_with("/", &[("range", "bytes=2-5")])).await;
+    assert_eq!(answer.status(), 206);
+    let mut body = answer.into_body();
+    feed.data("012");
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "2");
+    feed.data("3456789");
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "345");
+    assert!(feed.is_gone(), "nobody waits for the rest");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_range_of_a_body_that_ends_before_it_is_an_error() {
+    let (mut cache, origin, _) = cache(Policy::new().max_body_bytes(4));
+    let (whole, feed) = TestBody::declared(10);
+    origin.queue([reply(200, &[], whole)]);
+    let answer = ask(&mut cache, get_with("/", &[("range", "bytes=2-5")])).await;
+    feed.data("0123");
+    feed.end();
+
+    assert!(text(answer).await.is_err());
 }
 
 #[tokio::test]

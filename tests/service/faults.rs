@@ -3,13 +3,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use microcache::{
-    CacheKey, CacheLayer, ManualClock, MemoryStore, Policy, Put, Store, StoreError, StoreErrorKind, Stored,
+    CacheKey, CacheLayer, ManualClock, MemoryStore, Peek, Policy, Put, Store, StoreError, StoreErrorKind, Stored,
 };
 use tower::Layer;
 
@@ -101,6 +101,48 @@ async fn a_store_that_hangs_costs_its_deadline_and_no_more() {
 
     // One look and one put, each to its deadline; the timer is a millisecond coarse.
     assert!(begin.elapsed() <= Duration::from_millis(2 * 21), "{:?}", begin.elapsed());
+}
+
+/// Looks as if it had not yet got what it has, for some looks.
+struct Behind {
+    inner: MemoryStore,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Store for Behind {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        let is_behind =
+            self.looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |looks| looks.checked_sub(1)).is_ok();
+        if is_behind { Peek::Absent } else { self.inner.peek(key) }
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        self.inner.put(key, stored).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+}
+
+#[tokio::test]
+async fn a_flight_that_landed_between_the_look_and_the_lead_is_not_flown_again() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let store = Behind { inner: MemoryStore::with_max_bytes(1 << 20), looks: Arc::clone(&looks) };
+    let (mut cache, origin, _) = cache_on(store, Policy::new());
+    origin.queue([ok("page")]);
+    ask(&mut cache, get("/")).await;
+
+    // The look of the call and that of the flow; the leader's own look finds it.
+    looks.store(2, Ordering::SeqCst);
+    let answer = ask(&mut cache, get("/")).await;
+
+    assert_eq!(status(&answer), "hit; ttl=1");
+    assert_eq!(origin.forwards(), 1);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn the_second_request_within_a_second_is_a_hit() {
 
     clock.advance(999 * MILLI);
     let second = ask(&mut cache, get("/")).await;
-    assert_eq!(status(&second), "hit; ttl=0");
+    assert_eq!(status(&second), "hit; ttl=1");
     assert_eq!(field(&second, "age"), "0");
     assert_eq!(text(second).await.unwrap(), "page");
     assert_eq!(origin.forwards(), 1);

@@ -65,3 +65,14 @@ async fn chosen_fields_and_cookies_are_part_of_the_key() {
     assert!(!share(policy(), de("theme=dark"), de("theme=light")).await);
     assert!(!share(policy(), get_with("/", &[("accept-language", "de")]), get("/")).await);
 }
+
+#[tokio::test]
+async fn a_field_that_many_servers_take_for_the_target_is_part_of_the_key_by_itself() {
+    let evil = [("x-forwarded-host", "evil.example"), ("forwarded", "host=evil.example"), ("x-original-url", "/admin")];
+    for field in evil {
+        assert!(!share(Policy::new(), get_with("/", &[field]), get("/")).await, "{field:?}");
+        assert!(share(Policy::new(), get_with("/", &[field]), get_with("/", &[field])).await, "{field:?}");
+    }
+    let from = |address| get_with("/", &[("x-forwarded-for", address), ("x-forwarded-proto", "https")]);
+    assert!(share(Policy::new(), from("10.0.0.1"), from("10.0.0.2")).await, "behind a load balancer it still hits");
+}

@@ -1,0 +1,300 @@
+//! The command line: text in, settings or one line of complaint out.
+//!
+//! Pure: opens nothing, prints nothing, ends nothing.
+
+use std::{ffi::OsString, time::Duration};
+
+use http::{HeaderName, Uri, uri::Authority};
+
+/// What was asked for.
+pub(crate) enum Asked {
+    Help,
+    Run(Upstream, Box<Flags>),
+}
+
+/// Where requests are forwarded to.
+#[derive(Clone)]
+pub(crate) struct Upstream {
+    pub(crate) authority: Authority,
+    /// Stands before each path; has no slash at its end.
+    pub(crate) base: String,
+    pub(crate) is_h2: bool,
+}
+
+/// All settings that have a default.
+pub(crate) struct Flags {
+    pub(crate) listen: String,
+    pub(crate) default_freshness: Option<Duration>,
+    pub(crate) store_bytes: u64,
+    pub(crate) tenant: TenantBy,
+    pub(crate) ignore_query: Option<Vec<String>>,
+    pub(crate) only_query: Option<Vec<String>>,
+    pub(crate) ignore_cookies: bool,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) collapse_wait: Duration,
+    pub(crate) collapse_max_followers: usize,
+    pub(crate) threads: Option<usize>,
+    /// Flags that were given and change nothing so far.
+    pub(crate) without_effect: Vec<&'static str>,
+}
+
+/// Which part of a request names its tenant.
+pub(crate) enum TenantBy {
+    Nobody,
+    Host,
+    Header(HeaderName),
+    Path(usize),
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            default_freshness: Some(Duration::from_secs(1)),
+            store_bytes: 64 << 20,
+            tenant: TenantBy::Nobody,
+            ignore_query: None,
+            only_query: None,
+            ignore_cookies: false,
+            max_body_bytes: 1 << 20,
+            collapse_wait: Duration::from_secs(5),
+            collapse_max_followers: 1024,
+            threads: None,
+            without_effect: Vec::new(),
+        }
+    }
+}
+
+/// Reads the arguments after the name of the program. A flag that is given twice counts as it was given last.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Asked, String> {
+    let mut arguments = arguments.map(|argument| {
+        argument.into_string().map_err(|argument| format!("`{}` is not UTF-8", argument.to_string_lossy()))
+    });
+    let (mut upstream, mut flags) = (None, Flags::default());
+    while let Some(argument) = arguments.next().transpose()? {
+        let (name, inline) = match argument.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+            _ => (argument.as_str(), None),
+        };
+        if matches!(name, "--help" | "-h") {
+            return Ok(Asked::Help);
+        }
+        let value = Value { inline, rest: &mut arguments };
+        let read = match name {
+            "--upstream" => value.given().and_then(|text| read_upstream(&text)).map(|read| upstream = Some(read)),
+            _ => flags.set(name, value),
+        };
+        read.map_err(|complaint| format!("{name}: {complaint}"))?;
+    }
+    if flags.ignore_query.is_some() && flags.only_query.is_some() {
+        return Err("--only-query: can not be combined with --ignore-query".to_owned());
+    }
+    let upstream = upstream.ok_or("--upstream: missing; give the URL of the server behind it")?;
+    Ok(Asked::Run(upstream, Box::new(flags)))
+}
+
+impl Flags {
+    fn set(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
+        match name {
+            "--listen" => self.listen = host_and_port(value.given()?)?,
+            "--default-freshness" => {
+                let text = value.given()?;
+                self.default_freshness = if text == "none" { None } else { Some(duration(&text)?) };
+            }
+            "--store" => self.store_bytes = store(&value.given()?)?,
+            "--tenant" => self.tenant = tenant(&value.given()?)?,
+            "--ignore-query" => self.ignore_query = Some(names(&value.given()?)?),
+            "--only-query" => self.only_query = Some(names(&value.given()?)?),
+            "--ignore-cookies" => {
+                value.absent()?;
+                self.ignore_cookies = true;
+            }
+            "--max-body" => self.max_body_bytes = size(&value.given()?)?,
+            "--collapse-wait" => self.collapse_wait = duration(&value.given()?)?,
+            "--collapse-max-followers" => self.collapse_max_followers = number(&value.given()?)?,
+            "--threads" => self.threads = Some(threads(&value.given()?)?),
+            _ => return self.set_unbuilt(name, value),
+        }
+        Ok(())
+    }
+
+    /// What is not built yet is read all the same, so that a wrong value is told now. Leaving out speed is
+    /// harmless; what protects somebody is refused, because nobody would notice that it is missing.
+    fn set_unbuilt(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
+        let name = match name {
+            "--memcached" => {
+                value.given()?.split(',').try_for_each(|server| host_and_port(server.to_owned()).map(drop))?;
+                "--memcached"
+            }
+            "--near-freshness" => duration(&value.given()?).map(|_| "--near-freshness")?,
+            "--stale-while-revalidate" => duration(&value.given()?).map(|_| "--stale-while-revalidate")?,
+            "--stale-if-error" => duration(&value.given()?).map(|_| "--stale-if-error")?,
+            "--only-keyed-input" => {
+                value.absent()?;
+                return Err(NOT_AVAILABLE.to_owned());
+            }
+            "--seal-key-file" | "--admin-token" => {
+                value.given()?;
+                return Err(NOT_AVAILABLE.to_owned());
+            }
+            _ => return Err("no such flag; --help lists them".to_owned()),
+        };
+        if !self.without_effect.contains(&name) {
+            self.without_effect.push(name);
+        }
+        Ok(())
+    }
+}
+
+/// What may follow a flag: after its `=`, or the next argument.
+struct Value<'a> {
+    inline: Option<String>,
+    rest: &'a mut dyn Iterator<Item = Result<String, String>>,
+}
+
+impl Value<'_> {
+    fn given(self) -> Result<String, String> {
+        let value = match self.inline {
+            Some(inline) => inline,
+            // A flag in the place of a value means that the value was forgotten.
+            None => self.rest.next().transpose()?.filter(|next| !next.starts_with("--")).unwrap_or_default(),
+        };
+        if value.is_empty() { Err("needs a value".to_owned()) } else { Ok(value) }
+    }
+
+    fn absent(self) -> Result<(), String> {
+        self.inline.map_or(Ok(()), |value| Err(format!("takes no value, but `{value}` was given")))
+    }
+}
+
+fn read_upstream(text: &str) -> Result<Upstream, String> {
+    let complaint = |what: &str| Err(format!("`{text}` {what}"));
+    let Ok(uri) = text.parse::<Uri>() else { return complaint("is no URL") };
+    let is_h2 = match uri.scheme_str() {
+        Some("http") => false,
+        Some("h2c") => true,
+        Some("https") => return complaint("needs TLS, which this program does not have; use http:// or h2c://"),
+        _ => return complaint("has no scheme that is known here; write http://HOST:PORT or h2c://HOST:PORT"),
+    };
+    let Some(authority) = uri.authority() else { return complaint("names no host") };
+    let has_legal_port = match authority.port_u16() {
+        Some(port) => port != 0,
+        None => authority.as_str() == authority.host(),
+    };
+    if authority.host().is_empty() || authority.as_str().contains('@') || !has_legal_port {
+        return complaint("needs a host, and after it nothing but a port from 1 to 65535");
+    }
+    if uri.query().is_some() {
+        return complaint("has a query, which belongs to each request");
+    }
+    let base = uri.path().trim_end_matches('/').to_owned();
+    Ok(Upstream { authority: authority.clone(), base, is_h2 })
+}
+
+fn host_and_port(text: String) -> Result<String, String> {
+    let is_legal = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_host = match host.strip_prefix('[') {
+            Some(host) => host.strip_suffix(']').is_some_and(|host| host.parse::<std::net::Ipv6Addr>().is_ok()),
+            None => !host.is_empty() && !host.contains([':', '/', '@', ' ']),
+        };
+        is_host && port.parse::<u16>().is_ok()
+    });
+    if is_legal { Ok(text) } else { Err(format!("`{text}` is no HOST:PORT")) }
+}
+
+fn store(text: &str) -> Result<u64, String> {
+    match text.split_once(':') {
+        Some(("memory", bytes)) => size(bytes),
+        _ => Err(format!("`{text}` is no store; write memory:64MiB")),
+    }
+}
+
+fn tenant(text: &str) -> Result<TenantBy, String> {
+    let complaint = || format!("`{text}` is none of shared, host, header:NAME, path:N");
+    match (text, text.split_once(':')) {
+        ("shared", _) => Ok(TenantBy::Nobody),
+        ("host", _) => Ok(TenantBy::Host),
+        (_, Some(("header", name))) => name.parse().map(TenantBy::Header).map_err(|_| complaint()),
+        (_, Some(("path", segment))) => segment.parse().map(TenantBy::Path).map_err(|_| complaint()),
+        _ => Err(complaint()),
+    }
+}
+
+fn names(text: &str) -> Result<Vec<String>, String> {
+    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(format!("`{text}` has an empty name in it; write a,b or utm_*"));
+    }
+    Ok(names)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    quantity(text, &units)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is no duration; write 500ms, 1s, 2m or 1h"))
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    quantity(text, &units).ok_or_else(|| format!("`{text}` is no size; write 65536, 10KiB, 64MiB or 1GiB"))
+}
+
+/// Digits and one of the units, in that unit's parts; none if it is anything else or too large.
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
+    let (count, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    count.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("`{text}` is no whole number"))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match number(text)? {
+        threads @ 1..=MAX_THREADS => Ok(threads),
+        _ => Err(format!("`{text}` is not between 1 and {MAX_THREADS}")),
+    }
+}
+
+const NOT_AVAILABLE: &str = "not available yet";
+const MAX_THREADS: usize = 1024;
+
+pub(crate) const HELP: &str = "\
+A reverse proxy with microcache in front of an HTTP server.
+
+usage: reverse_proxy --upstream URL [flags]
+
+  --upstream URL               http://HOST[:PORT][/BASE] speaks HTTP/1.1 to it,
+                               h2c://HOST[:PORT][/BASE] HTTP/2 without TLS (prior knowledge)
+  --listen ADDR                where to accept HTTP/1.1 and h2c [127.0.0.1:8080]; port 0 picks one
+  --threads N                  worker threads [one per core]
+
+what is stored
+  --default-freshness 1s|none  for responses that do not say how long they are fresh [1s]
+  --store memory:SIZE          where, and how much [memory:64MiB]
+  --max-body SIZE              larger bodies are passed on and not stored [1MiB]
+  --ignore-cookies             cookies do not change what the upstream answers
+  --stale-while-revalidate 1s  (no effect yet)
+  --stale-if-error 10s         (no effect yet)
+
+who shares what
+  --tenant BY                  shared, host, header:NAME, or path:N for the Nth segment from 0 [shared]
+  --ignore-query a,utm_*       parameters that do not count
+  --only-query a,b             the only parameters that count
+  --only-keyed-input           (not available yet)
+
+requests that arrive together
+  --collapse-wait 5s           how long one waits for another's forward [5s]
+  --collapse-max-followers N   how many wait for one forward [1024]
+
+several nodes
+  --memcached H:P[,H:P..]      (no effect yet)
+  --near-freshness 1s          (no effect yet)
+  --seal-key-file PATH         (not available yet)
+  --admin-token TOKEN          (not available yet)
+
+Durations are written 500ms, 1s, 2m, 1h; sizes 65536, 10KiB, 64MiB, 1GiB; --flag VALUE or --flag=VALUE.
+";

@@ -1,0 +1,233 @@
+//! The way of a request: receive, cache, forward, release.
+//!
+//! What belongs to the client's connection is taken off *before* the cache, so that the cache and the upstream see
+//! the same request: else `Connection: x-tenant-id` would hide from the one what the other goes by. What belongs to
+//! the upstream's connection is taken off *after* the cache, which judges a response as it came.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use microcache::{
+    Cache, CacheBody, CacheLayer, Collapse, ConfigError, KeySpec, MemoryStore, Policy, QueryRule, RequestHead, Tenancy,
+    Tenant,
+};
+use tower::{Layer, ServiceExt};
+
+use crate::{
+    flags::{Flags, TenantBy, Upstream},
+    forward::{Content, Forwarder},
+};
+
+/// The cache and what is behind it; a clone is a few reference counts.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    cache: Cache<Forwarder>,
+    takes_upgrades: bool,
+}
+
+impl Proxy {
+    pub(crate) fn new(upstream: Upstream, flags: &Flags) -> Result<Self, ConfigError> {
+        let layer = CacheLayer::builder(MemoryStore::with_max_bytes(flags.store_bytes))
+            .policy(policy(flags))
+            .tenant(tenancy(&flags.tenant))
+            .build()?;
+        // HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
+        let takes_upgrades = !upstream.is_h2;
+        Ok(Self { cache: layer.layer(Forwarder::new(upstream)), takes_upgrades })
+    }
+
+    /// Answers whatever comes: what goes wrong is a status, too.
+    pub(crate) async fn answer(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<CacheBody<Content>>, Infallible> {
+        if let Err(refusal) = receive(&mut request, self.takes_upgrades) {
+            return Ok(refusal.response(CacheBody::from));
+        }
+        let mut response = self.cache.oneshot(request).await?;
+        release(&mut response);
+        Ok(response)
+    }
+}
+
+fn policy(flags: &Flags) -> Policy {
+    let query = match (&flags.only_query, &flags.ignore_query) {
+        (Some(names), _) => QueryRule::only(names),
+        (None, Some(names)) => QueryRule::without(names),
+        (None, None) => QueryRule::keep(),
+    };
+    let collapse = Collapse::new().wait_at_most(flags.collapse_wait).max_followers(flags.collapse_max_followers);
+    let policy = Policy::new().key(KeySpec::new().query(query)).collapse(collapse).max_body_bytes(flags.max_body_bytes);
+    let policy = match flags.default_freshness {
+        Some(lifetime) => policy.default_freshness(lifetime),
+        None => policy.without_default_freshness(),
+    };
+    if flags.ignore_cookies { policy.ignore_cookies() } else { policy }
+}
+
+fn tenancy(by: &TenantBy) -> Tenancy {
+    match by {
+        TenantBy::Nobody => Tenancy::shared(),
+        // Names of hosts have no case; tenants do.
+        TenantBy::Host => Tenancy::from_fn(|head| named(only_line(head, &header::HOST).to_ascii_lowercase())),
+        TenantBy::Header(name) => {
+            let name = name.clone();
+            Tenancy::from_fn(move |head| named(only_line(head, &name)))
+        }
+        TenantBy::Path(segment) => {
+            let segment = *segment;
+            // Before the first slash there is nothing.
+            Tenancy::from_fn(move |head| named(head.uri().path().split('/').skip(1).nth(segment).unwrap_or_default()))
+        }
+    }
+}
+
+/// The value of a field that stands once; of two lines, the upstream may go by the other one.
+fn only_line<'a>(head: RequestHead<'a>, name: &HeaderName) -> &'a str {
+    let mut lines = head.headers().get_all(name).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().unwrap_or_default(),
+        _ => "",
+    }
+}
+
+fn named(name: impl AsRef<str>) -> Tenant {
+    Tenant::named(name.as_ref())
+}
+
+/// Why a request is not forwarded, or what came of forwarding it.
+pub(crate) struct Refusal(StatusCode, String);
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, reason: &str) -> Self {
+        Self(status, reason.to_owned())
+    }
+
+    pub(crate) fn response<B>(self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
+        let mut response = Response::new(body(format!("{}: {}\n", self.0, self.1).into()));
+        *response.status_mut() = self.0;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        response
+    }
+}
+
+/// Makes of a request what the cache and the upstream shall see: a path, one `Host`, and no field that was meant
+/// for this connection alone.
+fn receive<B>(request: &mut Request<B>, takes_upgrades: bool) -> Result<(), Refusal> {
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this is no forward proxy"));
+    }
+    let is_asterisk = *request.method() == Method::OPTIONS && request.uri().path() == "*";
+    if !is_asterisk && !request.uri().path().starts_with('/') {
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "the target is no path"));
+    }
+    name_host(request)?;
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+
+    let upgrade = upgrade_to_keep(request).filter(|_| takes_upgrades);
+    let headers = request.headers_mut();
+    // RFC 9110 §10.1.4: all but `trailers` is about this connection, and we pass trailers on.
+    let takes_trailers = members(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+    drop_hop_by_hop(headers);
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::UPGRADE, upgrade);
+    }
+    Ok(())
+}
+
+/// Moves the authority of the target to `Host`, where RFC 9112 §3.2.2 and RFC 9113 §8.3.1 prefer it to what is there.
+fn name_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    if let Some(authority) = request.uri().authority() {
+        // RFC 9110 §4.2.4: a name before the host is there to mislead.
+        let host = HeaderValue::from_str(authority.as_str()).ok().filter(|_| !authority.as_str().contains('@'));
+        let Some(host) = host else {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "the target names more than a host"));
+        };
+        request.headers_mut().insert(header::HOST, host);
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    }
+    // RFC 9112 §3.2.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let may_have_none = request.version() == Version::HTTP_10;
+    if hosts == 1 || (hosts == 0 && may_have_none) {
+        Ok(())
+    } else {
+        Err(Refusal::new(StatusCode::BAD_REQUEST, "Host is needed once"))
+    }
+}
+
+/// HTTP/2 may send each cookie on a line of its own; other protocols expect one line (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if lines.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&lines.join(b"; ".as_slice()))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The protocols that a client asks for, if the upstream may be asked for them. Not `h2c`: what follows would be
+/// requests that nobody here sees, and RFC 9113 §3.1 has retired it.
+fn upgrade_to_keep<B>(request: &Request<B>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let is_meant = request.version() == Version::HTTP_11
+        && members(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+        && !members(headers, &header::UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
+    let mut lines = headers.get_all(header::UPGRADE).iter();
+    match (lines.next(), lines.next()) {
+        (Some(only), None) if is_meant => Some(only.clone()),
+        _ => None,
+    }
+}
+
+/// Makes of a response what this client shall see.
+fn release<B>(response: &mut Response<B>) {
+    let upgrade = response.headers().get(header::UPGRADE).cloned();
+    drop_hop_by_hop(response.headers_mut());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(upgrade) = upgrade
+    {
+        response.headers_mut().insert(header::UPGRADE, upgrade);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    // The upstream's version is its own; what goes out is ours.
+    *response.version_mut() = Version::HTTP_11;
+}
+
+/// RFC 9110 §7.6.1.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = members(headers, &header::CONNECTION)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        // Nobody may talk us into another host than the one that was asked.
+        .filter(|name| *name != header::HOST)
+        .collect();
+    nominated.iter().chain(&HOP_BY_HOP).for_each(|name| {
+        headers.remove(name);
+    });
+}
+
+/// The members of a list of tokens.
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines = headers.get_all(name).into_iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+static HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-authentication-info"),
+];
