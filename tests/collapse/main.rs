@@ -11,3 +11,4 @@ mod failure;
 mod fills;
 mod limits;
 mod sharing;
+mod threads;
