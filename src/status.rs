@@ -148,7 +148,7 @@ impl CacheStatus {
     fn prepared(&self) -> Option<HeaderValue> {
         let ttl = usize::try_from(self.ttl?).ok()?;
         let is_plain = *self == Self { ttl: self.ttl, ..Self::default() };
-        if is_plain { HITS.get(ttl).map(|text| HeaderValue::from_static(text)) } else { None }
+        if is_plain { HITS.get(ttl).cloned() } else { None }
     }
 }
 
@@ -202,8 +202,10 @@ pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 pub(crate) const CACHE_NAME: &str = "microcache";
 
 /// `microcache; hit; ttl=N` for the first few N, kept for as long as the process lives.
-static HITS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    (0..=60).map(|ttl| &*Box::leak(format!("{CACHE_NAME}; hit; ttl={ttl}").into_boxed_str())).collect()
+static HITS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    let leaked = |ttl| &*Box::leak(format!("{CACHE_NAME}; hit; ttl={ttl}").into_boxed_str());
+    // Of static text, so that threads do not meet at a reference count.
+    (0..=60).map(|ttl| HeaderValue::from_static(leaked(ttl))).collect()
 });
 
 static TWO_DIGITS: &str = concat!(

@@ -43,7 +43,8 @@ fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {
 /// User information, lists, white space, and what ends an authority in a URI: nobody sends them in good faith.
 fn unmistakable(authority: &[u8]) -> Result<&[u8], KeyError> {
     let legal = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'/' | b'?' | b'#' | b',');
-    if authority.iter().all(legal) { Ok(authority) } else { Err(KeyError::AmbiguousAuthority) }
+    // Without stopping at the first, so that compilers look at many bytes at once.
+    if authority.iter().fold(true, |all, byte| all & legal(byte)) { Ok(authority) } else { Err(KeyError::AmbiguousAuthority) }
 }
 
 fn without_default_port<'a>(authority: &'a [u8], scheme: Option<&str>) -> &'a [u8] {
@@ -60,7 +61,7 @@ fn without_default_port<'a>(authority: &'a [u8], scheme: Option<&str>) -> &'a [u
 }
 
 fn push_lowercase(out: &mut String, text: &[u8]) {
-    if text.iter().any(u8::is_ascii_uppercase) {
+    if text.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
         escape::push(out, &text.to_ascii_lowercase(), |_| false);
     } else {
         escape::push(out, text, |_| false);

@@ -137,9 +137,15 @@ impl KeySpec {
         out.reserve(length + RESERVED_BYTES);
 
         escape::push(out, tenant.as_bytes(), |_| false);
-        out.push('|');
-        escape::push(out, method_class(request.method()).as_bytes(), |_| false);
-        out.push('|');
+        match *request.method() {
+            // GET for HEAD: it is answered with the head of what is stored for GET (RFC 9110 §9.3.2).
+            Method::GET | Method::HEAD => out.push_str("|GET|"),
+            ref other => {
+                out.push('|');
+                escape::push(out, other.as_str().as_bytes(), |_| false);
+                out.push('|');
+            }
+        }
         authority::push(out, uri, request.headers())?;
         out.push('|');
         escape::push(out, uri.path().as_bytes(), |byte| byte == b'?');
@@ -152,14 +158,6 @@ impl KeySpec {
             cookies::push(out, name, request.headers())?;
         }
         within_limit(out.len())
-    }
-}
-
-/// GET for HEAD: it is answered with the head of what is stored for GET (RFC 9110 §9.3.2).
-fn method_class(method: &Method) -> &str {
-    match *method {
-        Method::HEAD => "GET",
-        _ => method.as_str(),
     }
 }
 

@@ -8,10 +8,20 @@ use crate::key::RequestHead;
 /// What the cache does with a request before it looks anything up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// Look it up. What it carries of its sender's identity is in here.
-    Lookup(Credentials),
+    /// Look it up.
+    Lookup(Carried),
     /// Hand it to the origin untouched.
     Bypass(BypassReason),
+}
+
+/// What was seen among the fields of a request, so that nobody has to look for what is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) credentials: Credentials,
+    /// `If-None-Match` or `If-Modified-Since`.
+    pub(crate) condition: bool,
+    /// `Range`.
+    pub(crate) range: bool,
 }
 
 /// What a request carries of its sender's identity.
@@ -81,15 +91,23 @@ impl Policy {
         if has_content {
             return Admission::Bypass(BypassReason::Content);
         }
-        let mut credentials = Credentials::default();
+        let mut carried = Carried::default();
         for name in head.headers().keys() {
             let reason = match *name {
                 header::AUTHORIZATION => {
-                    credentials.authorization = true;
+                    carried.credentials.authorization = true;
                     continue;
                 }
                 header::COOKIE => {
-                    credentials.cookie = self.cookies_matter(head.headers());
+                    carried.credentials.cookie = self.cookies_matter(head.headers());
+                    continue;
+                }
+                header::IF_NONE_MATCH | header::IF_MODIFIED_SINCE => {
+                    carried.condition = true;
+                    continue;
+                }
+                header::RANGE => {
+                    carried.range = true;
                     continue;
                 }
                 header::UPGRADE => BypassReason::Upgrade,
@@ -102,7 +120,7 @@ impl Policy {
             };
             return Admission::Bypass(reason);
         }
-        Admission::Lookup(credentials)
+        Admission::Lookup(carried)
     }
 
     fn cookies_matter(&self, headers: &HeaderMap) -> bool {
@@ -145,14 +163,18 @@ mod tests {
         policy.admit(RequestHead::of(&request.body(()).unwrap()), false)
     }
 
-    const ANONYMOUS: Admission = Admission::Lookup(Credentials { authorization: false, cookie: false });
-    const WITH_COOKIE: Admission = Admission::Lookup(Credentials { authorization: false, cookie: true });
+    const ANONYMOUS: Admission = with(Credentials { authorization: false, cookie: false });
+    const WITH_COOKIE: Admission = with(Credentials { authorization: false, cookie: true });
+
+    const fn with(credentials: Credentials) -> Admission {
+        Admission::Lookup(Carried { credentials, condition: false, range: false })
+    }
 
     #[test]
     fn a_request_is_admitted_by_its_method_and_fields() {
         use BypassReason::{Content, Method, MethodOverride, Precondition, Upgrade};
         let bypass = Admission::Bypass;
-        let with_authorization = Admission::Lookup(Credentials { authorization: true, cookie: false });
+        let with_authorization = with(Credentials { authorization: true, cookie: false });
         let table = [
             ("GET", "accept", "*/*", ANONYMOUS),
             ("HEAD", "accept", "*/*", ANONYMOUS),

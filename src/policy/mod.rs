@@ -8,7 +8,7 @@ mod storability;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub(crate) use self::{
-    admission::{Admission, BypassReason, Credentials},
+    admission::{Admission, BypassReason, Carried, Credentials},
     reuse::{Reuse, reuse, selected},
     routes::Routes,
     storability::{Plan, SkipReason, Storability},

@@ -9,7 +9,7 @@ use http_body::Body;
 use crate::{
     body::{CacheBody, FillReader},
     field::{Singleton, digits, singleton},
-    policy::Credentials,
+    policy::{Carried, Credentials},
     rfc9111::{
         ranges::{RangeRequest, Selected},
         validation::{Conditions, strip_for_not_modified},
@@ -28,11 +28,12 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn of<B>(request: &Request<B>, credentials: Credentials) -> Self {
-        let is_head = *request.method() == Method::HEAD;
+    pub(super) fn of<B>(request: &Request<B>, carried: Carried) -> Self {
+        let (is_head, headers) = (*request.method() == Method::HEAD, request.headers());
         // RFC 9110 §14.2: Range is for GET.
-        let range = if is_head { None } else { RangeRequest::of(request.headers()) };
-        Self { is_head, conditions: Conditions::of(request.headers()), range, credentials }
+        let range = if carried.range && !is_head { RangeRequest::of(headers) } else { None };
+        let conditions = if carried.condition { Conditions::of(headers) } else { Conditions::default() };
+        Self { is_head, conditions, range, credentials: carried.credentials }
     }
 
     /// A GET for the whole, without conditions: the origin's answer to it is the representation itself.

@@ -159,8 +159,8 @@ impl Settings {
         let head = RequestHead::of(request);
         let policy = self.routes.policy(head.uri().path());
         // HTTP/2 needs no field to say that content follows; the body itself knows.
-        let credentials = match policy.admit(head, !request.body().is_end_stream()) {
-            Admission::Lookup(credentials) => credentials,
+        let carried = match policy.admit(head, !request.body().is_end_stream()) {
+            Admission::Lookup(carried) => carried,
             Admission::Bypass(reason) => return Err(reason),
         };
         let key = policy.key.write(&head, &self.core.tenancy.of(head), SCRATCH.take()).map_err(|(error, buffer)| {
@@ -171,7 +171,7 @@ impl Settings {
                 KeyError::UnidentifiedTenant => BypassReason::Tenant,
             }
         })?;
-        Ok(Asked { key, policy: Arc::clone(policy), ask: Ask::of(request, credentials) })
+        Ok(Asked { key, policy: Arc::clone(policy), ask: Ask::of(request, carried) })
     }
 }
 
