@@ -50,6 +50,14 @@ pub(crate) fn monotonic() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// So much later, or as late as any wait can be: what a setting asks for may be more than an instant can hold.
+pub(crate) fn later(now: tokio::time::Instant, by: std::time::Duration) -> tokio::time::Instant {
+    now.checked_add(by).unwrap_or_else(|| now + FAR)
+}
+
+/// Thirty years, as tokio has it.
+const FAR: std::time::Duration = std::time::Duration::from_secs(86_400 * 365 * 30);
+
 /// A clock that moves only when it is told to.
 ///
 /// ```

@@ -195,8 +195,11 @@ pub(crate) fn whole_seconds(seconds: u64) -> HeaderValue {
 /// Rounded up, as `Age` is rounded down: what is fresh says more than zero, and both add up to the lifetime.
 fn whole(duration: Duration) -> i64 {
     let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
-    i64::try_from(seconds).unwrap_or(i64::MAX)
+    i64::try_from(seconds).map_or(LARGEST, |seconds| seconds.min(LARGEST))
 }
+
+/// An integer of structured fields has 15 digits at most (RFC 8941 §3.3.1).
+const LARGEST: i64 = 999_999_999_999_999;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const CACHE_NAME: &str = "microcache";

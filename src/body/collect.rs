@@ -43,11 +43,11 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut chunks, mut bytes, mut trailers) = (Vec::new(), 0_u64, None);
-    loop {
+    let (mut chunks, mut bytes) = (Vec::new(), 0_u64);
+    for _ in 0..MOST_FRAMES {
         match body.as_mut().poll_frame(cx) {
             Poll::Pending => return Collected::Begun { chunks, rest: body },
-            Poll::Ready(None) => return Collected::Whole { chunks, trailers },
+            Poll::Ready(None) => return Collected::Whole { chunks, trailers: None },
             Poll::Ready(Some(Err(error))) => {
                 let replay = Replay::new(chunks, Rest::Failed(Some(BodyError::new(error))));
                 return Collected::Spoilt { replay, is_failed: true };
@@ -55,17 +55,28 @@ where
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(chunk) => {
                     bytes = bytes.saturating_add(chunk.len() as u64);
-                    chunks.push(chunk);
+                    if !chunk.is_empty() {
+                        chunks.push(chunk);
+                    }
                     if bytes > limit {
                         let replay = Replay::new(chunks, Rest::Body(body));
                         return Collected::Spoilt { replay, is_failed: false };
                     }
                 }
-                Err(frame) => trailers = frame.into_trailers().ok(),
+                // Nothing follows trailers, so that they need not wait for the end to be told.
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return Collected::Whole { chunks, trailers: Some(trailers) };
+                    }
+                }
             },
         }
     }
+    Collected::Begun { chunks, rest: body }
 }
+
+/// After so many frames the rest is read as it is asked for, so that a body that is always ready ends this look, too.
+const MOST_FRAMES: usize = 256;
 
 /// One `Bytes` of its own: what hyper reads is a slice of its whole read buffer, and would pin it in the store,
 /// past every bound.
@@ -90,6 +101,10 @@ pub(crate) enum Rest<B> {
 impl<B> Replay<B> {
     pub(crate) fn new(ready: Vec<Bytes>, rest: Rest<B>) -> Self {
         Self { ready: ready.into(), rest }
+    }
+
+    pub(crate) fn failed(ready: Vec<Bytes>, error: BodyError) -> Self {
+        Self::new(ready, Rest::Failed(Some(error)))
     }
 }
 

@@ -5,6 +5,7 @@
 //! any more it is finished in the background.
 
 use std::{
+    collections::HashMap,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
@@ -38,7 +39,9 @@ struct SoFar {
     rest: Option<UnsyncBoxBody<Bytes, BodyError>>,
     readers: usize,
     is_pumped: bool,
-    waiting: Vec<Waker>,
+    /// By reader: each waits at one place.
+    waiting: HashMap<u64, Waker>,
+    last_reader: u64,
 }
 
 /// How the body ended.
@@ -57,12 +60,15 @@ pub(crate) enum End {
 impl FillState {
     /// `declared`: the length that the origin promised.
     pub(crate) fn new(chunks: Vec<Bytes>, declared: Option<u64>) -> Arc<Self> {
-        let (end, rest, waiting) = (End::Filling, None, Vec::new());
-        let so_far = SoFar { chunks, end, rest, readers: 0, is_pumped: false, waiting };
+        let (end, rest, waiting) = (End::Filling, None, HashMap::new());
+        let so_far = SoFar { chunks, end, rest, readers: 0, is_pumped: false, waiting, last_reader: 0 };
         Arc::new(Self { so_far: Mutex::new(so_far), declared })
     }
 
     pub(crate) fn push(&self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
         self.change(|so_far| so_far.chunks.push(chunk));
     }
 
@@ -87,7 +93,7 @@ impl FillState {
         let waiting = std::mem::take(&mut so_far.waiting);
         // A waker may run anything, this state included.
         drop(so_far);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.into_values().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, SoFar> {
@@ -136,6 +142,7 @@ impl WeakFill {
 /// Reads a fill from its beginning.
 pub(crate) struct FillReader {
     filling: Arc<Filling>,
+    number: u64,
     pump: Option<Shared<Pump>>,
     next: usize,
     rest: Option<UnsyncBoxBody<Bytes, BodyError>>,
@@ -144,9 +151,13 @@ pub(crate) struct FillReader {
 
 impl FillReader {
     fn new(filling: Arc<Filling>) -> Self {
-        filling.state.lock().readers += 1;
+        let mut so_far = filling.state.lock();
+        so_far.readers += 1;
+        so_far.last_reader += 1;
+        let number = so_far.last_reader;
+        drop(so_far);
         let pump = Some(filling.pump.clone());
-        Self { filling, pump, next: 0, rest: None, is_done: false }
+        Self { filling, number, pump, next: 0, rest: None, is_done: false }
     }
 
     pub(crate) fn downgrade(&self) -> WeakFill {
@@ -161,7 +172,7 @@ impl FillReader {
                 if !matches!(so_far.end, End::Filling) {
                     return Poll::Ready(so_far.end.clone());
                 }
-                register(&mut so_far.waiting, cx);
+                so_far.waiting.insert(self.number, cx.waker().clone());
                 drop(so_far);
                 self.help(cx);
             }
@@ -192,7 +203,7 @@ impl FillReader {
         }
         match &so_far.end {
             End::Filling => {
-                register(&mut so_far.waiting, cx);
+                so_far.waiting.insert(self.number, cx.waker().clone());
                 return Poll::Pending;
             }
             End::Whole(body) => {
@@ -253,18 +264,13 @@ impl Drop for FillReader {
     fn drop(&mut self) {
         let mut so_far = self.filling.state.lock();
         so_far.readers = so_far.readers.saturating_sub(1);
+        so_far.waiting.remove(&self.number);
         let is_orphan = so_far.readers == 0 && !so_far.is_pumped;
         drop(so_far);
         if is_orphan {
             let filling = Arc::clone(&self.filling);
             in_background(async move { filling.pump.clone().await }, self.filling.finish_limit);
         }
-    }
-}
-
-fn register(waiting: &mut Vec<Waker>, cx: &Context<'_>) {
-    if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-        waiting.push(cx.waker().clone());
     }
 }
 

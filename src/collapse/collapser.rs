@@ -14,6 +14,7 @@ use super::{
     flight::{Flight, Follower, Joined, Leader},
     marker::Markers,
 };
+use crate::clock::later;
 
 /// All flights and markers of one cache. `T` is what a flight brings.
 pub(crate) struct Collapser<T> {
@@ -47,7 +48,7 @@ impl<T: Clone> Collapser<T> {
     /// Joins the flight for `key`, or begins one.
     pub(crate) fn join(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Role<T> {
         let mut shard = self.shard(key);
-        if shard.markers.is_marked(key, now) {
+        if shard.markers.is_marked(self.hash(key), now) {
             return Role::Marked;
         }
         if let Some(flight) = shard.flights.get(key) {
@@ -66,18 +67,28 @@ impl<T: Clone> Collapser<T> {
 
     /// Forgets that `key` was not reusable: a response for it was stored.
     pub(crate) fn unmark(&self, key: &str) {
-        self.shard(key).markers.unmark(key);
+        self.shard(key).markers.unmark(self.hash(key));
     }
 
     /// Remembers that the response for `key` was not reusable.
     pub(crate) fn mark(&self, key: &str, settings: &Collapse, now: Instant) {
-        self.shard(key).mark(key.into(), settings, now);
+        self.mark_in(&mut self.shard(key), key, settings, now);
+    }
+
+    /// The same, for who holds the shard.
+    pub(super) fn mark_in(&self, shard: &mut Shard<T>, key: &str, settings: &Collapse, now: Instant) {
+        if !settings.marker_lifetime.is_zero() {
+            shard.markers.mark(self.hash(key), later(now, settings.marker_lifetime), now);
+        }
+    }
+
+    fn hash(&self, key: &str) -> u64 {
+        self.hasher.hash_one(key)
     }
 
     pub(super) fn shard(&self, key: &str) -> MutexGuard<'_, Shard<T>> {
-        let hash = self.hasher.hash_one(key);
         // SHARDS is a power of two.
-        let index = usize::try_from(hash & (SHARDS as u64 - 1)).unwrap_or(0);
+        let index = usize::try_from(self.hash(key) & (SHARDS as u64 - 1)).unwrap_or(0);
         // A poisoned shard is whole: nothing that can panic runs under its lock.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,16 +106,6 @@ impl<T> Shard<T> {
             self.flights.remove(&*flight.key());
         }
     }
-
-    /// Remembers that the response for `key` was not reusable, if the settings want that.
-    pub(super) fn mark(&mut self, key: Arc<str>, settings: &Collapse, now: Instant) {
-        if settings.marker_lifetime.is_zero() {
-            return;
-        }
-        if let Some(until) = now.checked_add(settings.marker_lifetime) {
-            self.markers.mark(key, until, now);
-        }
-    }
 }
 
 impl<T> fmt::Debug for Collapser<T> {
@@ -114,5 +115,5 @@ impl<T> fmt::Debug for Collapser<T> {
 }
 
 const SHARDS: usize = 16;
-/// All markers together take a few megabytes at most.
+/// All markers together take about a megabyte at most.
 const MARKERS: usize = 16_384;

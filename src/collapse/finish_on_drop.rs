@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
+
+use crate::clock::{later, monotonic};
 
 /// Runs `future` on in the background, for at most `limit`. Without a runtime it is dropped.
 pub(crate) fn in_background<F>(future: F, limit: Duration)
@@ -19,11 +21,19 @@ where
     F: Future + Send + 'static,
 {
     if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move {
+        let limit = later(monotonic(), limit);
+        // What is left behind in the background stays within the time that was given to it there.
+        let until = UNTIL.try_with(|until| limit.min(*until)).unwrap_or(limit);
+        runtime.spawn(UNTIL.scope(until, async move {
             // Past the limit the future is dropped, and its guards report it as abandoned.
-            let _ = tokio::time::timeout(limit, future).await;
-        });
+            let _ = tokio::time::timeout_at(until, future).await;
+        }));
     }
+}
+
+tokio::task_local! {
+    /// When the background task that this runs in ends.
+    static UNTIL: Instant;
 }
 
 /// Finishes `future` in the background, for at most `limit`, if it is dropped before it is done.

@@ -147,7 +147,7 @@ impl<T: Clone> Leader<T> {
     pub(crate) fn not_reusable(mut self, now: Instant) {
         self.is_over = true;
         let mut shard = self.collapser.shard(&self.flight.key);
-        shard.mark(self.flight.key(), &self.flight.settings, now);
+        self.collapser.mark_in(&mut shard, &self.flight.key, &self.flight.settings, now);
         shard.remove(&self.flight);
         self.flight.state().phase = Phase::NotReusable;
         drop(shard);
@@ -200,6 +200,14 @@ impl<T> Announcer<T> {
         state.closes = Some(state.closes.map_or(until, |closes| closes.min(until)));
         drop(state);
         self.flight.changed.notify_waiters();
+    }
+
+    /// The failure that was shared is all here now.
+    pub(crate) fn replace(self, failure: T) {
+        let mut state = self.flight.state();
+        if matches!(state.phase, Phase::Spent(_)) {
+            state.phase = Phase::Spent(Some(failure));
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! Markers: which keys were not reusable lately. Bounded in number and in time.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 
-/// Markers of one shard. Past `capacity` the oldest goes: losing a marker costs one wait, never a wrong answer.
+/// Markers of one shard, by a secretly seeded hash of their keys, so that long keys take no more room than short
+/// ones. Past `capacity` the oldest goes. Losing a marker costs one wait, and two keys of one hash cost a forward;
+/// neither is ever a wrong answer.
 #[derive(Debug)]
 pub(super) struct Markers {
-    until: HashMap<Arc<str>, Instant>,
-    oldest_first: VecDeque<(Arc<str>, Instant)>,
+    until: HashMap<u64, Instant>,
+    oldest_first: VecDeque<(u64, Instant)>,
     capacity: usize,
 }
 
@@ -20,11 +19,11 @@ impl Markers {
         Self { until: HashMap::new(), oldest_first: VecDeque::new(), capacity: capacity.max(1) }
     }
 
-    pub(super) fn is_marked(&self, key: &str, now: Instant) -> bool {
-        self.until.get(key).is_some_and(|until| now < *until)
+    pub(super) fn is_marked(&self, key: u64, now: Instant) -> bool {
+        self.until.get(&key).is_some_and(|until| now < *until)
     }
 
-    pub(super) fn mark(&mut self, key: Arc<str>, until: Instant, now: Instant) {
+    pub(super) fn mark(&mut self, key: u64, until: Instant, now: Instant) {
         if self.until.get(&key).is_some_and(|there| (*there - now) * 2 > until - now) {
             // A key that stays uncacheable under load is renewed now and then, not for every response.
             return;
@@ -33,13 +32,13 @@ impl Markers {
         while self.oldest_first.len() >= self.capacity {
             self.forget_oldest();
         }
-        self.until.insert(Arc::clone(&key), until);
+        self.until.insert(key, until);
         self.oldest_first.push_back((key, until));
     }
 
-    pub(super) fn unmark(&mut self, key: &str) {
+    pub(super) fn unmark(&mut self, key: u64) {
         // Its place in the queue goes when its time comes.
-        self.until.remove(key);
+        self.until.remove(&key);
     }
 
     fn forget_before(&mut self, now: Instant) {
@@ -66,31 +65,31 @@ mod tests {
 
     const LIFETIME: Duration = Duration::from_secs(10);
 
-    fn marked(markers: &mut Markers, key: &str, now: Instant) {
-        markers.mark(key.into(), now + LIFETIME, now);
+    fn marked(markers: &mut Markers, key: u64, now: Instant) {
+        markers.mark(key, now + LIFETIME, now);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_marker_lives_as_long_as_it_was_given() {
         let mut markers = Markers::new(10);
         let now = monotonic();
-        marked(&mut markers, "/cart", now);
+        marked(&mut markers, 1, now);
 
-        assert!(markers.is_marked("/cart", now + LIFETIME - Duration::from_millis(1)));
-        assert!(!markers.is_marked("/cart", now + LIFETIME));
-        assert!(!markers.is_marked("/other", now));
+        assert!(markers.is_marked(1, now + LIFETIME - Duration::from_millis(1)));
+        assert!(!markers.is_marked(1, now + LIFETIME));
+        assert!(!markers.is_marked(2, now));
     }
 
     #[tokio::test(start_paused = true)]
     async fn markers_are_bounded_and_the_oldest_goes_first() {
         let mut markers = Markers::new(3);
         let now = monotonic();
-        for key in ["a", "b", "c", "d"] {
+        for key in [1, 2, 3, 4] {
             marked(&mut markers, key, now);
         }
 
-        assert!(!markers.is_marked("a", now));
-        assert!(["b", "c", "d"].iter().all(|key| markers.is_marked(key, now)));
+        assert!(!markers.is_marked(1, now));
+        assert!([2, 3, 4].iter().all(|key| markers.is_marked(*key, now)));
         assert_eq!((markers.until.len(), markers.oldest_first.len()), (3, 3));
     }
 
@@ -99,9 +98,9 @@ mod tests {
         let mut markers = Markers::new(3);
         let now = monotonic();
         for _ in 0..1_000 {
-            marked(&mut markers, "a", now);
-            marked(&mut markers, "a", now);
-            markers.unmark("a");
+            marked(&mut markers, 1, now);
+            marked(&mut markers, 1, now);
+            markers.unmark(1);
         }
 
         assert!(markers.oldest_first.len() <= 3 && markers.until.is_empty());
@@ -113,8 +112,8 @@ mod tests {
         let now = monotonic();
         for second in 0..100 {
             let now = now + Duration::from_secs(second);
-            assert!(second == 0 || markers.is_marked("a", now), "after {second} s");
-            marked(&mut markers, "a", now);
+            assert!(second == 0 || markers.is_marked(1, now), "after {second} s");
+            marked(&mut markers, 1, now);
         }
 
         assert!(markers.oldest_first.len() <= 3);
@@ -124,12 +123,12 @@ mod tests {
     async fn a_key_that_was_unmarked_and_marked_again_keeps_its_new_time() {
         let mut markers = Markers::new(10);
         let now = monotonic();
-        marked(&mut markers, "a", now);
-        markers.unmark("a");
+        marked(&mut markers, 1, now);
+        markers.unmark(1);
         let later = now + Duration::from_secs(5);
-        marked(&mut markers, "a", later);
-        marked(&mut markers, "b", now + LIFETIME);
+        marked(&mut markers, 1, later);
+        marked(&mut markers, 2, now + LIFETIME);
 
-        assert!(markers.is_marked("a", now + LIFETIME + Duration::from_secs(1)));
+        assert!(markers.is_marked(1, now + LIFETIME + Duration::from_secs(1)));
     }
 }

@@ -14,7 +14,7 @@ mod marker;
 pub(crate) use self::{
     collapser::{Collapser, Role},
     finish_on_drop::{FinishOnDrop, in_background},
-    flight::{Follower, Landing, Leader},
+    flight::{Announcer, Follower, Landing, Leader},
 };
 
 /// How requests for the same key that arrive together share one forward.

@@ -44,7 +44,11 @@ fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {
 fn unmistakable(authority: &[u8]) -> Result<&[u8], KeyError> {
     let legal = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'/' | b'?' | b'#' | b',');
     // Without stopping at the first, so that compilers look at many bytes at once.
-    if authority.iter().fold(true, |all, byte| all & legal(byte)) { Ok(authority) } else { Err(KeyError::AmbiguousAuthority) }
+    if authority.iter().fold(true, |all, byte| all & legal(byte)) {
+        Ok(authority)
+    } else {
+        Err(KeyError::AmbiguousAuthority)
+    }
 }
 
 fn without_default_port<'a>(authority: &'a [u8], scheme: Option<&str>) -> &'a [u8] {

@@ -62,6 +62,11 @@ impl Nominated {
         self.fields.iter().all(|(name, lines)| request.get_all(name).into_iter().eq(lines))
     }
 
+    /// The nominated fields, sorted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
+        self.fields.iter().map(|(name, _)| name)
+    }
+
     /// What this holds on the heap, in bytes, about.
     pub(crate) fn weight_bytes(&self) -> usize {
         let field = |(name, lines): &(HeaderName, Vec<HeaderValue>)| {

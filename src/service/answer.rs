@@ -53,6 +53,11 @@ impl Ask {
         RangeRequest::remove_from(request.headers_mut());
     }
 
+    /// The head is all that is asked for, or all that there is to say.
+    pub(super) fn takes_no_body(&self, head: &StoredHead) -> bool {
+        self.is_head || self.is_not_modified(head)
+    }
+
     /// The answer from a stored response.
     pub(super) fn answer<B>(
         &self,
@@ -130,7 +135,7 @@ impl Ask {
             }
             Selected::Unsatisfiable => {
                 head.status = StatusCode::RANGE_NOT_SATISFIABLE;
-                strip_for_not_modified(&mut head.headers);
+                strip_for_unsatisfiable(&mut head.headers);
                 insert_content_range(&mut head.headers, &format!("bytes */{length}"));
                 Response::from_parts(head, CacheBody::empty())
             }
@@ -189,9 +194,18 @@ fn part<B>(
 
 /// RFC 9110 §15.5.17.
 fn unsatisfiable<B>(mut headers: HeaderMap, length: u64, status: CacheStatus) -> Response<CacheBody<B>> {
-    strip_for_not_modified(&mut headers);
+    strip_for_unsatisfiable(&mut headers);
     insert_content_range(&mut headers, &format!("bytes */{length}"));
     build(StatusCode::RANGE_NOT_SATISFIABLE, headers, CacheBody::empty(), status)
+}
+
+/// What the origin said of its 200 is not said of a 416: a cache in front that took its freshness would answer the
+/// next request, without a range, with it.
+fn strip_for_unsatisfiable(headers: &mut HeaderMap) {
+    strip_for_not_modified(headers);
+    for name in [header::AGE, header::EXPIRES, header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL] {
+        headers.remove(name);
+    }
 }
 
 /// RFC 9110 §15.3.7.

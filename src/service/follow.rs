@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     body::{CacheBody, End, FillReader, WeakFill},
+    clock::monotonic,
     collapse::{Follower, Landing, Leader},
     policy::selected,
     status::CacheStatus,
@@ -53,8 +54,9 @@ pub(super) enum Followed<B> {
     Lead(Leader<Landed>),
     /// What landed is for one request alone.
     Alone,
-    /// What landed is another variant, or is gone: look again.
-    Again,
+    /// What landed is another variant, or is gone: look again. The names tell the variants apart where nothing
+    /// is stored.
+    Again(Vec<HeaderName>),
     TimedOut,
 }
 
@@ -79,22 +81,28 @@ impl Core {
                 Landing::TimedOut => return Followed::TimedOut,
             };
             if selected(&landed.head, asked.ask.credentials, fields).is_err() {
-                return if is_failure { Followed::Answer(spent(status)) } else { Followed::Again };
+                return match is_failure {
+                    true => Followed::Answer(spent(status)),
+                    false => Followed::Again(landed.head.nominated.names().cloned().collect()),
+                };
             }
+            let announced = monotonic();
             match self.take(landed, &asked.ask, status, deadline).await {
                 Taken::Answer(response) => {
                     self.counters.collapsed();
                     return Followed::Answer(response);
                 }
-                Taken::TimedOut => {
-                    // It streams for longer than anybody waits: who comes next need not try.
-                    follower.mark();
+                Taken::TimedOut { is_streamable } => {
+                    // It streams for longer than anybody waits: who comes next need not try, if it has to.
+                    if !is_streamable && announced.elapsed() * 2 >= asked.policy.collapse.wait_limit {
+                        follower.mark();
+                    }
                     return Followed::TimedOut;
                 }
                 Taken::Nothing | Taken::Gone if is_failure => return Followed::Answer(spent(status)),
                 // The flight knows by now how it ended.
                 Taken::Nothing => {}
-                Taken::Gone => return Followed::Again,
+                Taken::Gone => return Followed::Again(Vec::new()),
             }
         }
     }
@@ -108,11 +116,11 @@ impl Core {
             LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
         };
         let Some(mut reader) = fill.reader() else { return Taken::Gone };
-        if is_streamable && !ask.needs_length() {
+        if !ask.needs_length() && (is_streamable || ask.takes_no_body(&landed.head)) {
             return Taken::Answer(ask.answer_filling(&landed.head, reader, status, now));
         }
         match timeout_at(deadline, reader.ended()).await {
-            Err(_) => Taken::TimedOut,
+            Err(_) => Taken::TimedOut { is_streamable },
             Ok(End::Whole(body)) => {
                 let now = self.clock.now();
                 Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, now))
@@ -124,7 +132,10 @@ impl Core {
 
 enum Taken<B> {
     Answer(Response<CacheBody<B>>),
-    TimedOut,
+    TimedOut {
+        /// It is only this request that had to wait for the end.
+        is_streamable: bool,
+    },
     /// It broke off, or is too large.
     Nothing,
     /// Nobody reads it any more: it is stored by now, or it was given up.

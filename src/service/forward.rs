@@ -34,7 +34,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             is_whole: leader.is_some() || asked.ask.is_plain(),
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
-            flight: lookup.flight(&asked),
+            flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,
             status,

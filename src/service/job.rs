@@ -12,7 +12,7 @@ use super::{
     store::Place,
 };
 use crate::{
-    body::{CacheBody, Collected, FillReader, collect_ready, concatenate},
+    body::{BodyError, CacheBody, Collected, FillReader, Replay, collect_ready, concatenate},
     clock::monotonic,
     collapse::Leader,
     field::{Singleton, digits, singleton},
@@ -91,33 +91,33 @@ impl Job {
         let limit = self.asked.policy.max_body_bytes;
         let declared = match declared_length(&head.headers, &body.size_hint()) {
             Ok(Some(length)) if length > limit => {
-                return self.refuse(head, CacheBody::origin(body), SkipReason::TooLarge);
+                return self.decline(head, CacheBody::origin(body), SkipReason::TooLarge, purpose);
             }
             Ok(declared) => declared,
-            Err(reason) => return self.refuse(head, CacheBody::origin(body), reason),
+            Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
         };
         let Some(place) = self.place(&plan.vary) else {
-            return self.refuse(head, CacheBody::origin(body), SkipReason::KeyTooLong);
+            return self.decline(head, CacheBody::origin(body), SkipReason::KeyTooLong, purpose);
         };
         let stored_head = Arc::new(self.stored_head(&head, &plan, exchange));
         match collect_ready(body, limit).await {
             Collected::Whole { chunks, trailers } => {
-                let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
-                if declared.is_some_and(|declared| declared != body.bytes.len() as u64) {
-                    // RFC 9111 §3.3: incomplete, and that is not the others' concern.
+                let read = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                if declared.is_some_and(|declared| declared != read) {
+                    // RFC 9111 §3.3: incomplete, and that is not the others' concern. Nor does it end cleanly.
                     self.fail();
-                    return self.pass(
-                        head,
-                        CacheBody::stored(body),
-                        self.status.with_detail(SkipReason::Length.detail()),
-                    );
+                    let error = BodyError::new("the origin sent another length than it declared");
+                    let body = CacheBody::replay(Replay::failed(chunks, error));
+                    return self.pass(head, body, self.status.with_detail(SkipReason::Length.detail()));
                 }
+                let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
                 self.whole(head, StoredResponse::new(stored_head, body), &place, purpose).await
             }
             Collected::Begun { chunks, rest } => {
                 let mut reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
                 if self.asked.ask.needs_length() && declared.is_none() {
-                    reader.ended().await;
+                    // Past the limit it gets the whole, as it comes.
+                    let _ = tokio::time::timeout(self.asked.policy.collapse.wait_limit, reader.ended()).await;
                 }
                 self.pass(head, CacheBody::fill(reader), self.status)
             }
@@ -126,7 +126,7 @@ impl Job {
                 self.pass(head, CacheBody::replay(replay), self.status)
             }
             Collected::Spoilt { replay, is_failed: false } => {
-                self.refuse(head, CacheBody::replay(replay), SkipReason::TooLarge)
+                self.decline(head, CacheBody::replay(replay), SkipReason::TooLarge, purpose)
             }
         }
     }
@@ -189,6 +189,7 @@ impl Job {
             limit: self.asked.policy.max_body_bytes,
             declared,
             leader: self.leader.take(),
+            spent: None,
         };
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)
     }
@@ -207,6 +208,27 @@ impl Job {
             _ => {}
         }
         self.pass(head, body, self.status.with_detail(reason.detail()))
+    }
+
+    /// It can not be shared. A response is then for one alone; a failure stays a failure, and nobody is released
+    /// onto the origin by it.
+    fn decline<B>(
+        mut self,
+        head: response::Parts,
+        body: CacheBody<B>,
+        reason: SkipReason,
+        purpose: Use,
+    ) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        match purpose {
+            Use::Store => self.refuse(head, body, reason),
+            Use::Share => {
+                self.fail();
+                self.pass(head, body, self.status.with_detail(reason.detail()))
+            }
+        }
     }
 
     /// The attempt has failed.

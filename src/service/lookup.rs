@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 
 use super::{Asked, Core, store::within};
 use crate::{
@@ -51,8 +51,11 @@ impl Lookup {
     /// The flight that the request may share: one per key, or per variant once `Vary` is known. Requests
     /// with credentials keep to themselves, so that what is not reusable for one of them says nothing about
     /// strangers.
-    pub(super) fn flight(&self, asked: &Asked) -> Option<String> {
+    ///
+    /// `names`: what a flight that this request followed told of `Vary`, for where the store does not.
+    pub(super) fn flight(&self, asked: &Asked, names: &[HeaderName], request: &HeaderMap) -> Option<String> {
         let key = match self {
+            Self::Nothing | Self::Response(_) if !names.is_empty() => &asked.key.variant(names, request).ok()?,
             Self::Nothing | Self::Response(_) => &asked.key,
             Self::Variant { key, .. } => key,
             Self::Unkeyable => return None,
@@ -123,7 +126,7 @@ impl Core {
         }
     }
 
-    async fn find(&self, key: &CacheKey) -> Option<Stored> {
+    pub(super) async fn find(&self, key: &CacheKey) -> Option<Stored> {
         if let Some(found) = known(self.store.peek(key)) {
             return found;
         }

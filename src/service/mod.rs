@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     body::CacheBody,
-    clock::{Clock, monotonic},
+    clock::{Clock, later, monotonic},
     collapse::{Collapser, Leader, Overflow, Role},
     key::{CacheKey, KeyError, RequestHead, Tenancy},
     observe::Counters,
@@ -51,6 +51,11 @@ use crate::{
 /// It is always ready: a hit neither waits for the origin nor holds one of its permits. The origin's readiness
 /// is awaited inside a forward, so limits and load shedding belong *inside* the cache. Its errors are the
 /// origin's own.
+///
+/// # Panics
+///
+/// Requests that have to wait (for each other, or for a store that is not in memory) need a tokio runtime with
+/// its timer enabled, as `#[tokio::main]` makes it; without one they panic, as tokio's timers do.
 #[derive(Clone)]
 pub struct Cache<S> {
     inner: S,
@@ -200,8 +205,8 @@ where
     /// Look up, reuse, or join: lead, follow, or forward alone.
     async fn respond(self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
-        let deadline = monotonic() + collapse.wait_limit;
-        let mut collapsed = None;
+        let deadline = later(monotonic(), collapse.wait_limit);
+        let (mut collapsed, mut names) = (None, Vec::new());
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
             let reason = match self.core.reuse(&lookup, &self.asked, self.request.headers()) {
@@ -209,22 +214,30 @@ where
                 Err(reason) => reason,
             };
             let status = CacheStatus::forward(reason).with_collapsed(collapsed);
-            let Some(flight) = lookup.flight(&self.asked).filter(|flight| collapse.on && !held::is_held(flight)) else {
+            let Some(flight) = lookup
+                .flight(&self.asked, &names, self.request.headers())
+                .filter(|flight| collapse.on && !held::is_held(flight))
+            else {
                 return self.alone(lookup, status).await;
             };
             let follower = match self.core.collapser.join(&flight, &collapse, monotonic()) {
-                Role::Leader(leader) => return self.lead(leader, lookup, status).await,
+                Role::Leader(leader) => return self.lead(leader, lookup, flight, status).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full => return self.overflow(lookup, status).await,
                 Role::Follower(follower) => follower,
             };
             match self.core.follow(follower, &self.asked, self.request.headers(), status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
-                Followed::Lead(leader) => return self.lead(leader, lookup, status).await,
+                Followed::Lead(leader) => return self.lead(leader, lookup, flight, status).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
                 Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false))).await,
                 // Somebody else's variant: now that `Vary` is known, there is a flight for this one's.
-                Followed::Again => collapsed = Some(false),
+                Followed::Again(told) => {
+                    collapsed = Some(false);
+                    names.extend(told);
+                    names.sort_unstable_by(|one: &HeaderName, other| one.as_str().cmp(other.as_str()));
+                    names.dedup();
+                }
             }
         }
         let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
@@ -237,6 +250,7 @@ where
         self,
         leader: Leader<Landed>,
         lookup: Lookup,
+        flight: String,
         status: CacheStatus,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         if let Some(again) = self.core.look_now(&self.asked.key, self.request.headers())
@@ -248,7 +262,6 @@ where
             leader.land();
             return Ok(response);
         }
-        let flight = lookup.flight(&self.asked).unwrap_or_default();
         let finish_limit = self.asked.policy.collapse.finish_limit;
         let forward = held::hold(flight, Forward::new(self, &lookup, status, Some(leader)).run());
         crate::collapse::FinishOnDrop::new(forward, finish_limit).await

@@ -12,7 +12,7 @@ use super::{Core, Landed, store::Place};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
-    collapse::Leader,
+    collapse::{Announcer, Leader},
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Pump {
     pub(super) limit: u64,
     pub(super) declared: Option<u64>,
     pub(super) leader: Option<Leader<Landed>>,
+    /// The flight of a failure that is shared, once that is published.
+    pub(super) spent: Option<Announcer<Landed>>,
 }
 
 impl Pump {
@@ -53,6 +55,7 @@ impl Pump {
         let announcer = self.leader.as_ref().map(Leader::announcer);
         // The flight of a failure is over; that of a response that is stored, when it is.
         let spent = if purpose == Use::Share { self.leader.take() } else { None };
+        self.spent = spent.as_ref().map(Leader::announcer);
         let read = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let state = FillState::new(chunks, self.declared);
         let rest = UnsyncBoxBody::new(rest.map_err(BodyError::new));
@@ -72,6 +75,8 @@ impl Pump {
         // More than was promised is as broken as less.
         let limit = self.declared.unwrap_or(self.limit);
         while let Some(frame) = rest.frame().await {
+            // A body that is always ready must not keep its reader's thread to itself.
+            tokio::task::consume_budget().await;
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(error) => return self.fail(&state, error),
@@ -98,16 +103,20 @@ impl Pump {
 
     async fn finish(&mut self, state: &FillState, trailers: Option<HeaderMap>) {
         let body = StoredBody { bytes: concatenate(&state.chunks()), trailers: trailers.map(Arc::new) };
+        let response = StoredResponse::new(Arc::clone(&self.head), body.clone());
         match &self.place {
             Some(place) => {
-                let response = StoredResponse::new(Arc::clone(&self.head), body.clone());
-                self.core.keep(place, response).await;
+                self.core.keep(place, response.clone()).await;
             }
             None => self.core.counters.not_stored(),
         }
-        // Stored first: who comes after the landing finds it there.
+        // Stored first: who comes after the landing finds it there. Who waited and has not looked yet finds it
+        // in the flight, whatever became of the fill's readers and of the store.
         if let Some(leader) = self.leader.take() {
+            leader.announce(Landed::from(response), monotonic());
             leader.land();
+        } else if let Some(spent) = self.spent.take() {
+            spent.replace(Landed::from(response));
         }
         state.end(End::Whole(body));
     }

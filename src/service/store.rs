@@ -10,7 +10,7 @@ use crate::{
     key::CacheKey,
     rfc9111::variants::Vary,
     store::{Put, StoreError, StoreErrorKind},
-    stored::{Kind, Stored, StoredResponse, VariantIndex},
+    stored::{CLOCK_SKEW, Kind, Stored, StoredResponse, VariantIndex},
 };
 
 /// Where a response belongs.
@@ -20,6 +20,8 @@ pub(super) struct Place {
     pub(super) variant: Option<(Arc<[HeaderName]>, CacheKey)>,
     /// The flight whose marker ends when this is stored.
     pub(super) flight: String,
+    /// How long the variants that are there already may need the index.
+    pub(super) useful_for: Duration,
 }
 
 impl Place {
@@ -32,7 +34,9 @@ impl Place {
         index: Option<&VariantIndex>,
         request: &HeaderMap,
     ) -> Option<Self> {
-        let Vary::Names(nominated) = vary else { return Some(Self { key, variant: None, flight }) };
+        let Vary::Names(nominated) = vary else {
+            return Some(Self { key, variant: None, flight, useful_for: Duration::ZERO });
+        };
         let mut names = nominated.clone();
         names.extend(index.iter().flat_map(|index| index.names.iter().cloned()));
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
@@ -42,7 +46,8 @@ impl Place {
             names.clone_from(nominated);
         }
         let variant = key.variant(&names, request).ok()?;
-        Some(Self { key, variant: Some((names.into(), variant)), flight })
+        let useful_for = index.map(|index| index.useful_for).unwrap_or_default();
+        Some(Self { key, variant: Some((names.into(), variant)), flight, useful_for })
     }
 }
 
@@ -55,11 +60,12 @@ impl Core {
                 let index = VariantIndex {
                     names: Arc::clone(names),
                     began: response.head.began,
-                    useful_for: response.head.freshness_lifetime,
+                    useful_for: response.head.freshness_lifetime.max(place.useful_for),
                 };
-                // The index first: without it nobody finds the variant. A newer one stays, and says more.
+                // The index first: without it nobody finds the variant. A newer one stays.
                 match self.put(&place.key, Stored(Kind::Variants(index))).await {
-                    Ok(Put::Stored) => self.put(key, Stored(Kind::Response(response))).await,
+                    // Fenced: another variant began later. That says nothing of this one.
+                    Ok(Put::Stored | Put::Fenced) => self.put(key, Stored(Kind::Response(response))).await,
                     other => other,
                 }
             }
@@ -78,7 +84,19 @@ impl Core {
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        let put = within(self.store_deadline, self.store.put(key, stored.clone())).await;
+        if !matches!(put, Ok(Put::Fenced)) || !self.is_of_the_future(key).await {
+            return put;
+        }
+        // The clock was set back: what fences is not newer, it is of a time that was not.
+        within(self.store_deadline, self.store.remove(key)).await?;
         within(self.store_deadline, self.store.put(key, stored)).await
+    }
+
+    async fn is_of_the_future(&self, key: &CacheKey) -> bool {
+        let now = self.clock.now();
+        let there = self.find(key).await;
+        there.is_some_and(|there| there.began().duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW))
     }
 }
 

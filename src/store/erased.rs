@@ -9,6 +9,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn peek(&self, key: &CacheKey) -> Peek;
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>>;
+    fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 impl<T: Store> ErasedStore for T {
@@ -22,5 +23,9 @@ impl<T: Store> ErasedStore for T {
 
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>> {
         Box::pin(Store::put(self, key, stored))
+    }
+
+    fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Store::remove(self, key))
     }
 }

@@ -234,4 +234,4 @@ fn fields_bytes(headers: &HeaderMap) -> usize {
 const BYTES_PER_FIELD: usize = 112;
 
 /// How far in the future a stored response may lie: clocks of one fleet differ a little.
-const CLOCK_SKEW: Duration = Duration::from_secs(1);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use std::task::Poll;
 
 use http_body_util::BodyExt;
 use microcache::Policy;
+use tokio::time::advance;
 use tokio_test::assert_ready_ok;
 
 use crate::common::*;
@@ -156,4 +157,21 @@ async fn a_successor_that_leaves_is_finished_like_any_leader() {
 
     assert_eq!(text(last.await.unwrap()).await.unwrap(), "page");
     assert_eq!(origin.forwards(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forward_whose_client_left_ends_at_the_limit_body_and_all() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut leader = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    drop(leader);
+    settle().await;
+    advance(29 * SECOND).await;
+    settle().await;
+    let (body, feed) = TestBody::declared(8);
+    origin.reply(reply(200, &[], body));
+    settle().await;
+    advance(2 * SECOND).await;
+    settle().await;
+    assert!(feed.is_gone(), "31 s after the client left");
 }

@@ -133,3 +133,21 @@ async fn a_failure_leaves_no_marker_and_is_not_stored() {
 
     assert_eq!(origin.waiting(), 1);
 }
+
+#[tokio::test]
+async fn a_large_5xx_is_never_n_retries() {
+    let (mut cache, origin, _) = cache(Policy::new().max_body_bytes(3));
+    let mut asked: Vec<_> = (0..100).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|it| assert!(it.poll().is_pending()));
+    origin.queue((0..200).map(|_| reply(500, &[], "sick")));
+    origin.reply(reply(500, &[], "sick"));
+    for it in &mut asked {
+        drop(it.poll());
+    }
+    for it in &mut asked {
+        if it.is_woken() {
+            drop(it.poll());
+        }
+    }
+    assert_eq!(origin.forwards(), 3);
+}

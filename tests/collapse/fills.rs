@@ -2,8 +2,10 @@
 
 use http_body::Body;
 use http_body_util::BodyExt;
-use microcache::Policy;
+use microcache::{Collapse, CollapseLayer, MemoryStore, Policy};
+use tokio::time::advance;
 use tokio_test::{assert_ready, assert_ready_ok, task};
+use tower::Layer;
 
 use crate::common::*;
 
@@ -42,7 +44,7 @@ async fn who_comes_when_it_is_no_longer_fresh_does_not_stream_along() {
     let (body, feed) = TestBody::declared(8);
     origin.queue([reply(200, &[], body)]);
     let first = ask(&mut cache, get("/")).await;
-    tokio::time::advance(SECOND).await;
+    advance(SECOND).await;
     clock.advance(SECOND);
 
     let mut late = send(&mut cache, get("/"));
@@ -174,7 +176,7 @@ async fn a_body_that_panics_is_a_failure_like_any_other() {
 
 #[tokio::test]
 async fn a_shared_failure_may_stream_too() {
-    let (mut cache, origin, _) = cache(Policy::new().collapse(microcache::Collapse::new().attempts(1)));
+    let (mut cache, origin, _) = cache(Policy::new().collapse(Collapse::new().attempts(1)));
     let mut leader = send(&mut cache, get("/"));
     let mut follower = send(&mut cache, get("/"));
     assert!(leader.poll().is_pending());
@@ -210,4 +212,95 @@ async fn followers_that_want_a_part_of_a_fill_wait_for_the_whole() {
     let part = part.await.unwrap();
     assert_eq!(part.status(), 206);
     assert_eq!(text(part).await.unwrap(), "2345");
+}
+
+#[tokio::test]
+async fn followers_share_a_streamed_body_that_is_over_before_they_look() {
+    let layer = CollapseLayer::new();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    let mut leader = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    let mut followers: Vec<_> = (0..10).map(|_| send(&mut cache, get("/"))).collect();
+    followers.iter_mut().for_each(|it| assert!(it.poll().is_pending()));
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(200, &[], body));
+    let answer = assert_ready_ok!(leader.poll());
+    feed.data("page");
+    feed.end();
+    assert_eq!(text(answer).await.unwrap(), "page");
+    for it in &mut followers {
+        drop(it.poll());
+    }
+    assert_eq!(origin.forwards(), 1);
+}
+
+#[tokio::test]
+async fn followers_share_a_streamed_body_that_is_over_and_could_not_be_stored() {
+    let (mut cache, origin, _) = cache_on(MemoryStore::with_max_bytes(10), Policy::new());
+    let mut leader = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    let mut followers: Vec<_> = (0..10).map(|_| send(&mut cache, get("/"))).collect();
+    followers.iter_mut().for_each(|it| assert!(it.poll().is_pending()));
+    let (body, feed) = TestBody::declared(4);
+    origin.reply(reply(200, &[], body));
+    let answer = assert_ready_ok!(leader.poll());
+    feed.data("page");
+    feed.end();
+    assert_eq!(text(answer).await.unwrap(), "page");
+    for it in &mut followers {
+        drop(it.poll());
+    }
+    assert_eq!(origin.forwards(), 1);
+}
+
+#[tokio::test]
+async fn a_shared_failure_that_is_over_before_they_look_is_shared_all_the_same() {
+    let (mut cache, origin, _) = cache(Policy::new().collapse(Collapse::new().attempts(1)));
+    let mut leader = send(&mut cache, get("/"));
+    let mut follower = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    assert!(follower.poll().is_pending());
+    let (body, feed) = TestBody::streamed();
+    origin.reply(reply(500, &[], body));
+    let answer = assert_ready_ok!(leader.poll());
+    feed.data("sick");
+    feed.end();
+    assert_eq!(text(answer).await.unwrap(), "sick");
+    let answer = assert_ready_ok!(follower.poll());
+    assert_eq!(answer.status(), 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_waited_too_long_does_not_mark_what_others_can_stream() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    let fields = [("cache-control", "max-age=60")];
+    let (body, feed) = TestBody::declared(8);
+    let mut leader = send(&mut cache, get("/"));
+    assert!(leader.poll().is_pending());
+    origin.reply(reply(200, &fields, body));
+    let leader = assert_ready_ok!(leader.poll());
+    let mut part = send(&mut cache, get_with("/", &[("range", "bytes=0-1")]));
+    assert!(part.poll().is_pending());
+    advance(5 * SECOND + MILLI).await;
+    clock.advance(5 * SECOND + MILLI);
+    assert!(part.poll().is_pending());
+    let mut asked: Vec<_> = (0..100).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|it| assert!(it.poll().is_pending()));
+    // The part's own forward, and one second flight.
+    assert_eq!(origin.waiting(), 2);
+    drop((leader, feed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_leader_waits_no_longer_than_the_settings_say() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let (body, feed) = TestBody::streamed();
+    let mut leader = send(&mut cache, get_with("/", &[("range", "bytes=0-1")]));
+    assert!(leader.poll().is_pending());
+    origin.reply(reply(200, &[], body));
+    feed.data("drip");
+    assert!(leader.poll().is_pending());
+    advance(3600 * SECOND).await;
+    assert!(leader.poll().is_ready(), "an hour without a byte");
 }

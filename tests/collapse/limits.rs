@@ -147,3 +147,20 @@ async fn without_collapsing_every_miss_is_a_forward() {
 
     assert_eq!(origin.waiting(), 10);
 }
+
+#[tokio::test]
+async fn a_wait_without_limit_is_no_panic() {
+    let (mut cache, origin, _) = cache(Policy::new().collapse(Collapse::new().wait_at_most(Duration::MAX)));
+    origin.queue([ok("page")]);
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "page");
+}
+
+#[tokio::test]
+async fn a_marker_for_ever_is_a_marker() {
+    let (mut cache, origin, _) = cache(Policy::new().collapse(Collapse::new().marker_lifetime(Duration::MAX)));
+    origin.queue([reply(200, &[("cache-control", "private")], "mine")]);
+    ask(&mut cache, get("/")).await;
+    let mut asked: Vec<_> = (0..3).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    assert_eq!(origin.waiting(), 3);
+}

@@ -265,3 +265,34 @@ async fn the_collapse_layer_shares_and_stores_nothing() {
     assert_eq!(status(&next), "fwd=uri-miss; fwd-status=200");
     assert_eq!(text(next).await.unwrap(), "next");
 }
+
+#[tokio::test]
+async fn variants_that_are_not_stored_are_one_forward_each_and_in_parallel() {
+    let layer = CollapseLayer::new();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    let languages = ["a", "b", "c", "d", "e", "f", "g"];
+    let mut asked: Vec<_> = (0..20)
+        .flat_map(|_| languages)
+        .map(|it| Some(send(&mut cache, get_with("/", &[("accept-language", it)]))))
+        .collect();
+    let mut most = 0;
+    for round in 0..50 {
+        for slot in &mut asked {
+            if let Some(it) = slot
+                && it.poll().is_ready()
+            {
+                *slot = None;
+            }
+        }
+        if round == 1 {
+            assert_eq!(origin.waiting(), 6, "all other variants in parallel");
+        }
+        most = most.max(origin.waiting());
+        if origin.waiting() == 0 {
+            break;
+        }
+        origin.reply(reply(200, &[("vary", "accept-language")], "x"));
+    }
+    assert_eq!(origin.forwards(), 7, "at most {most} at once");
+}

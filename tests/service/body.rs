@@ -197,3 +197,27 @@ async fn a_client_that_leaves_a_body_for_nobody_else_ends_it() {
 
     assert!(feed.is_gone());
 }
+
+#[tokio::test]
+async fn trailers_that_are_there_at_the_first_look_are_kept() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let (body, feed) = TestBody::streamed();
+    feed.data("page");
+    feed.trailers("checksum", "7");
+    origin.queue([reply(200, &[], body)]);
+    let answer = ask(&mut cache, get("/")).await;
+    feed.end();
+    let collected = answer.into_body().collect().await.unwrap();
+    assert!(collected.trailers().is_some(), "the leader's trailers are gone");
+}
+
+#[tokio::test]
+async fn a_body_that_is_there_at_once_and_too_short_is_an_error() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let (body, feed) = TestBody::declared(8);
+    feed.data("page");
+    feed.end();
+    origin.queue([reply(200, &[], body)]);
+    let answer = ask(&mut cache, get("/")).await;
+    assert!(text(answer).await.is_err(), "a clean end");
+}

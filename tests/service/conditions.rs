@@ -198,3 +198,13 @@ async fn for_a_marked_key_requests_pass_as_they_are_and_their_parts_are_not_stor
     assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "whole", "and now it is stored");
     assert_eq!(origin.forwards(), 4);
 }
+
+#[tokio::test]
+async fn a_416_is_not_fresh_for_as_long_as_the_200() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    origin.queue([reply(200, &[("cache-control", "public, max-age=86400"), ("etag", "\"a\"")], "page")]);
+    ask(&mut cache, get("/")).await;
+    let answer = ask(&mut cache, get_with("/", &[("range", "bytes=99-")])).await;
+    assert_eq!(answer.status(), 416);
+    assert_eq!(field(&answer, "cache-control"), "", "a cache in front may keep this 416 for a day");
+}

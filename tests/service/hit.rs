@@ -1,5 +1,7 @@
 //! What a hit is, and what it says.
 
+use std::time::Duration;
+
 use microcache::Policy;
 
 use crate::common::*;
@@ -163,4 +165,26 @@ async fn stats_count_what_happened() {
 
     assert_eq!((stats.hits, stats.forwards, stats.bypasses), (1, 2, 1));
     assert_eq!((stats.stored, stats.not_stored, stats.store_errors), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn after_the_clock_was_set_back_responses_are_stored_again() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    let fields = [("cache-control", "max-age=3600")];
+    origin.queue([reply(200, &fields, "one"), reply(200, &fields, "two"), reply(200, &fields, "three")]);
+    ask(&mut cache, get("/")).await;
+    clock.rewind(1800 * SECOND);
+    ask(&mut cache, get("/")).await;
+    let third = ask(&mut cache, get("/")).await;
+    assert_eq!(text(third).await.unwrap(), "two");
+}
+
+#[tokio::test]
+async fn ttl_is_an_integer_of_structured_fields() {
+    let (mut cache, origin, _) = cache(Policy::new().default_freshness(Duration::MAX));
+    origin.queue([ok("page")]);
+    let answer = ask(&mut cache, get("/")).await;
+    let status = status(&answer);
+    let digits = status.split("ttl=").nth(1).unwrap().split(';').next().unwrap().len();
+    assert!(digits <= 15, "{status}");
 }

@@ -1,6 +1,12 @@
 //! `Vary` (RFC 9111 §4.1).
 
-use microcache::Policy;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use microcache::{CacheKey, MemoryStore, Policy, Put, Store, StoreError, Stored};
+use tokio_test::assert_ready_ok;
 
 use crate::common::*;
 
@@ -62,4 +68,54 @@ async fn vary_on_credentials_keeps_users_apart() {
     let bob = ask(&mut cache, get_with("/", &[("cookie", "user=bob")])).await;
 
     assert_eq!(text(bob).await.unwrap(), "bob's");
+}
+
+#[tokio::test]
+async fn a_variant_is_stored_even_if_another_variant_began_later_and_landed_first() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    let vary = [("vary", "accept-language"), ("cache-control", "max-age=60")];
+    let lang = |it| get_with("/", &[("accept-language", it)]);
+    origin.queue([reply(200, &vary, "fr")]);
+    ask(&mut cache, lang("fr")).await;
+    let mut de = send(&mut cache, lang("de"));
+    assert!(de.poll().is_pending());
+    clock.advance(MILLI);
+    let mut en = send(&mut cache, lang("en"));
+    assert!(en.poll().is_pending());
+    clock.advance(MILLI);
+    origin.reply_last(reply(200, &vary, "en"));
+    assert_ready_ok!(en.poll());
+    origin.reply(reply(200, &vary, "de"));
+    let answer = assert_ready_ok!(de.poll());
+    assert_eq!(status(&answer), "fwd=vary-miss; fwd-status=200; ttl=60; stored");
+    let mut again = send(&mut cache, lang("de"));
+    assert!(again.poll().is_ready(), "de has to be forwarded again");
+}
+
+#[tokio::test]
+async fn an_index_outlives_its_longest_variant() {
+    #[derive(Clone)]
+    struct Spy(MemoryStore, Arc<Mutex<Vec<(bool, Duration)>>>);
+    impl Store for Spy {
+        async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+            self.0.get(key).await
+        }
+        async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+            self.1.lock().unwrap().push((stored.response().is_none(), stored.useful_for()));
+            self.0.put(key, stored).await
+        }
+        async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+            self.0.remove(key).await
+        }
+    }
+    let spy = Spy(MemoryStore::with_max_bytes(1 << 20), Arc::default());
+    let (mut cache, origin, _) = cache_on(spy.clone(), Policy::new());
+    origin.queue([
+        reply(200, &[("vary", "accept"), ("cache-control", "max-age=3600")], "long"),
+        reply(200, &[("vary", "accept"), ("cache-control", "max-age=1")], "short"),
+    ]);
+    ask(&mut cache, get_with("/", &[("accept", "a")])).await;
+    ask(&mut cache, get_with("/", &[("accept", "b")])).await;
+    let last = spy.1.lock().unwrap().iter().rev().find(|it| it.0).unwrap().1;
+    assert!(last >= Duration::from_secs(3600), "the index may go after {last:?}");
 }
