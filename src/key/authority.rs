@@ -12,9 +12,14 @@ use super::{KeyError, escape, within_limit};
 pub(super) fn push(out: &mut String, uri: &Uri, headers: &HeaderMap) -> Result<(), KeyError> {
     let host = host_line(headers)?;
     let Some(authority) = uri.authority() else {
-        push_lowercase(out, host.unwrap_or_default());
+        let host = host.unwrap_or_default();
+        match str::from_utf8(host) {
+            Ok(text) if is_ordinary(host) => out.push_str(text),
+            _ => push_lowercase(out, unmistakable(host)?),
+        }
         return Ok(());
     };
+    let host = host.map(unmistakable).transpose()?;
     let scheme = uri.scheme_str();
     let authority = without_default_port(unmistakable(authority.as_str().as_bytes())?, scheme);
     if host.is_some_and(|host| !without_default_port(host, scheme).eq_ignore_ascii_case(authority)) {
@@ -34,10 +39,15 @@ fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {
         (None, _) => Ok(None),
         (Some(line), None) => {
             within_limit(line.len())?;
-            unmistakable(line.as_bytes()).map(Some)
+            Ok(Some(line.as_bytes()))
         }
         (Some(_), Some(_)) => Err(KeyError::AmbiguousAuthority),
     }
+}
+
+/// A host as nearly all are: there is nothing to fold, to escape, or to refuse.
+fn is_ordinary(host: &[u8]) -> bool {
+    host.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':'))
 }
 
 /// User information, lists, white space, and what ends an authority in a URI: nobody sends them in good faith.
@@ -65,7 +75,7 @@ fn without_default_port<'a>(authority: &'a [u8], scheme: Option<&str>) -> &'a [u
 }
 
 fn push_lowercase(out: &mut String, text: &[u8]) {
-    if text.iter().fold(false, |any, byte| any | byte.is_ascii_uppercase()) {
+    if text.iter().any(u8::is_ascii_uppercase) {
         escape::push(out, &text.to_ascii_lowercase(), |_| false);
     } else {
         escape::push(out, text, |_| false);

@@ -2,15 +2,18 @@
 //!
 //! `%` is always escaped itself, so that undoing the escapes gives back exactly the bytes that went in.
 
+/// Appends a text in the same way as [`push`].
+pub(super) fn push_str(out: &mut String, text: &str, also: impl Fn(u8) -> bool) {
+    if is_plain(text.as_bytes(), &also) {
+        out.push_str(text);
+    } else {
+        push(out, text.as_bytes(), also);
+    }
+}
+
 /// Appends `bytes`, with `%` and two upper-case hex digits for each byte that is not visible ASCII, that
 /// means something in every key, or for which `also` says that it means something in this component.
 pub(super) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
-    // Nearly no component has anything to escape. A look at every byte, without stopping at the first, is what
-    // compilers turn into a look at sixteen at once.
-    if !bytes.iter().fold(false, |any, &byte| any | is_special(byte) | also(byte)) {
-        out.push_str(str::from_utf8(bytes).unwrap_or_default());
-        return;
-    }
     let mut rest = bytes;
     while !rest.is_empty() {
         let run_length = rest.iter().position(|&byte| is_special(byte) || also(byte)).unwrap_or(rest.len());
@@ -24,6 +27,16 @@ pub(super) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
         out.push(hex_digit(byte >> 4));
         out.push(hex_digit(byte & 0xf));
         rest = tail;
+    }
+}
+
+/// Whether nothing has to be escaped, as in nearly every component. It looks at sixteen bytes at once, without
+/// stopping at the first, which is what compilers make fast; the last sixteen may overlap those before.
+fn is_plain(bytes: &[u8], also: impl Fn(u8) -> bool) -> bool {
+    let needs_none = |run: &[u8]| !run.iter().fold(false, |any, &byte| any | is_special(byte) | also(byte));
+    match bytes.last_chunk::<16>() {
+        Some(last) => bytes.chunks_exact(16).all(needs_none) && needs_none(last),
+        None => needs_none(bytes),
     }
 }
 

@@ -136,7 +136,7 @@ impl KeySpec {
         within_limit(length)?;
         out.reserve(length + RESERVED_BYTES);
 
-        escape::push(out, tenant.as_bytes(), |_| false);
+        escape::push_str(out, tenant, |_| false);
         match *request.method() {
             // GET for HEAD: it is answered with the head of what is stored for GET (RFC 9110 §9.3.2).
             Method::GET | Method::HEAD => out.push_str("|GET|"),
@@ -148,7 +148,7 @@ impl KeySpec {
         }
         authority::push(out, uri, request.headers())?;
         out.push('|');
-        escape::push(out, uri.path().as_bytes(), |byte| byte == b'?');
+        escape::push_str(out, uri.path(), |byte| byte == b'?');
         self.query.push(out, uri.query());
         for name in &self.headers {
             push_field(out, "|h:", name, request.headers())?;

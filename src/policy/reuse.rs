@@ -9,8 +9,8 @@ use crate::{status::ForwardReason, stored::StoredHead};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// It may, and is fresh for so long yet.
-    Fresh(Duration),
+    /// It may, and is fresh yet.
+    Fresh { age: Duration, remaining: Duration },
     /// It may not, and this is why the request goes to the origin.
     Unusable(ForwardReason),
 }
@@ -20,9 +20,10 @@ pub(crate) fn reuse(stored: &StoredHead, credentials: Credentials, request: &Hea
     if let Err(reason) = selected(stored, credentials, request) {
         return Reuse::Unusable(reason);
     }
-    let remaining = stored.remaining(now);
+    let age = stored.age(now);
+    let remaining = stored.remaining(age, now);
     // A response is fresh while its age is below its lifetime (§4.2).
-    if remaining.is_zero() { Reuse::Unusable(ForwardReason::Stale) } else { Reuse::Fresh(remaining) }
+    if remaining.is_zero() { Reuse::Unusable(ForwardReason::Stale) } else { Reuse::Fresh { age, remaining } }
 }
 
 /// The part that holds at any age: a follower asks no more of what has just landed (§4: a response that is

@@ -1,6 +1,6 @@
 //! From a stored response to the answer to one request: 200, 206, 304, 416, or the head alone.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
@@ -14,7 +14,7 @@ use crate::{
         ranges::{RangeRequest, Selected},
         validation::{Conditions, strip_for_not_modified},
     },
-    status::{CACHE_NAME, CACHE_STATUS, CacheStatus},
+    status::{CACHE_STATUS, CacheStatus},
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
@@ -63,13 +63,13 @@ impl Ask {
         &self,
         stored: &StoredResponse,
         status: CacheStatus,
-        now: SystemTime,
+        age: Duration,
     ) -> Response<CacheBody<B>> {
         let head = &*stored.head;
         if self.is_not_modified(head) {
-            return not_modified(head, status, now);
+            return not_modified(head, status, age);
         }
-        let mut headers = head.headers_at(now);
+        let mut headers = head.headers_at(age, status.to_value());
         let length = stored.body.bytes.len() as u64;
         if self.is_head {
             // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
@@ -95,14 +95,14 @@ impl Ask {
         head: &StoredHead,
         reader: FillReader,
         status: CacheStatus,
-        now: SystemTime,
+        age: Duration,
     ) -> Response<CacheBody<B>> {
         if self.is_not_modified(head) {
-            return not_modified(head, status, now);
+            return not_modified(head, status, age);
         }
         // Without a body the reader goes, and the fill is finished in the background.
         let body = if self.is_head { CacheBody::none() } else { CacheBody::fill(reader) };
-        build(head.status, head.headers_at(now), body, status)
+        build(head.status, head.headers_at(age, status.to_value()), body, status)
     }
 
     /// Fits the origin's own response to a request that was made whole: of a HEAD the head alone, 304 if the
@@ -148,17 +148,9 @@ impl Ask {
     }
 }
 
-/// Says in a response what the cache did.
+/// Says in a response what the cache did. RFC 9211 §2: each cache adds itself after those nearer to the origin.
 pub(super) fn stamp<B>(response: &mut Response<B>, status: CacheStatus) {
-    let value = status.to_value();
-    match response.headers_mut().get_mut(CACHE_STATUS) {
-        // The place that a stored response has for it.
-        Some(place) if place == CACHE_NAME => *place = value,
-        // RFC 9211 §2: each cache adds itself after those nearer to the origin.
-        _ => {
-            response.headers_mut().append(CACHE_STATUS, value);
-        }
-    }
+    response.headers_mut().append(CACHE_STATUS, status.to_value());
     response.extensions_mut().insert(status);
 }
 
@@ -167,11 +159,12 @@ pub(super) fn unavailable<B>(status: CacheStatus) -> Response<CacheBody<B>> {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_STATUS, status.to_value());
     build(StatusCode::SERVICE_UNAVAILABLE, headers, CacheBody::empty(), status)
 }
 
-fn not_modified<B>(head: &StoredHead, status: CacheStatus, now: SystemTime) -> Response<CacheBody<B>> {
-    let mut headers = head.headers_at(now);
+fn not_modified<B>(head: &StoredHead, status: CacheStatus, age: Duration) -> Response<CacheBody<B>> {
+    let mut headers = head.headers_at(age, status.to_value());
     strip_for_not_modified(&mut headers);
     build(StatusCode::NOT_MODIFIED, headers, CacheBody::none(), status)
 }
@@ -227,10 +220,11 @@ fn insert_content_range(headers: &mut HeaderMap, text: &str) {
     }
 }
 
+/// `headers` say already what the cache did.
 fn build<B>(code: StatusCode, headers: HeaderMap, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    stamp(&mut response, status);
+    response.extensions_mut().insert(status);
     response
 }

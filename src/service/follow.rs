@@ -111,19 +111,20 @@ impl Core {
         let now = self.clock.now();
         let (fill, is_streamable) = match landed.body {
             LandedBody::Whole(body) => {
-                return Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, now));
+                let age = landed.head.age(now);
+                return Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, age));
             }
             LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
         };
         let Some(mut reader) = fill.reader() else { return Taken::Gone };
         if !ask.needs_length() && (is_streamable || ask.takes_no_body(&landed.head)) {
-            return Taken::Answer(ask.answer_filling(&landed.head, reader, status, now));
+            return Taken::Answer(ask.answer_filling(&landed.head, reader, status, landed.head.age(now)));
         }
         match timeout_at(deadline, reader.ended()).await {
             Err(_) => Taken::TimedOut { is_streamable },
             Ok(End::Whole(body)) => {
-                let now = self.clock.now();
-                Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, now))
+                let age = landed.head.age(self.clock.now());
+                Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, age))
             }
             Ok(_) => Taken::Nothing,
         }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, Response};
 
-use super::{Asked, Core, store::within};
+use super::{Asked, Core, answer::Ask, store::within};
 use crate::{
     body::CacheBody,
     key::CacheKey,
@@ -68,24 +68,24 @@ impl Lookup {
 
 impl Core {
     /// Answers from the store, if that needs no waiting.
-    pub(super) fn hit<B>(&self, asked: &Asked, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
-        let lookup = self.look_now(&asked.key, request)?;
-        self.reuse(&lookup, asked, request).ok()
+    pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
+        let lookup = self.look_now(key, request)?;
+        self.reuse(&lookup, ask, request).ok()
     }
 
     /// Answers with what was found, if it may be reused.
     pub(super) fn reuse<B>(
         &self,
         lookup: &Lookup,
-        asked: &Asked,
+        ask: &Ask,
         request: &HeaderMap,
     ) -> Result<Response<CacheBody<B>>, ForwardReason> {
         let stored = lookup.stored().ok_or_else(|| lookup.miss())?;
         let now = self.clock.now();
-        match reuse(&stored.head, asked.ask.credentials, request, now) {
-            Reuse::Fresh(remaining) => {
+        match reuse(&stored.head, ask.credentials, request, now) {
+            Reuse::Fresh { age, remaining } => {
                 self.counters.hit();
-                Ok(asked.ask.answer(stored, CacheStatus::hit(remaining), now))
+                Ok(ask.answer(stored, CacheStatus::hit(remaining), age))
             }
             Reuse::Unusable(reason) => Err(reason),
         }

@@ -132,13 +132,17 @@ where
                 return ResponseFuture::bypass(self.inner.clone(), request, reason);
             }
         };
+        let (key, policy, ask) = asked;
         // Nothing to wait for: a hit in memory is answered where it stands.
-        match self.settings.core.hit(&asked, request.headers()) {
+        match self.settings.core.hit(&key, &ask, request.headers()) {
             Some(response) => {
-                SCRATCH.set(asked.key.into_buffer());
+                SCRATCH.set(key.into_buffer());
                 ResponseFuture::ready(response)
             }
-            None => ResponseFuture::flow(self.flow(request, asked).respond()),
+            None => {
+                let asked = Asked { key, policy: Arc::clone(policy), ask };
+                ResponseFuture::flow(self.flow(request, asked).respond())
+            }
         }
     }
 }
@@ -157,7 +161,7 @@ struct Asked {
 }
 
 impl Settings {
-    fn admit<B: Body>(&self, request: &Request<B>) -> Result<Asked, BypassReason> {
+    fn admit<B: Body>(&self, request: &Request<B>) -> Result<(CacheKey, &Arc<Policy>, Ask), BypassReason> {
         if self.core.is_paused() {
             return Err(BypassReason::Paused);
         }
@@ -176,7 +180,7 @@ impl Settings {
                 KeyError::UnidentifiedTenant => BypassReason::Tenant,
             }
         })?;
-        Ok(Asked { key, policy: Arc::clone(policy), ask: Ask::of(request, carried) })
+        Ok((key, policy, Ask::of(request, carried)))
     }
 }
 
@@ -209,7 +213,7 @@ where
         let (mut collapsed, mut names) = (None, Vec::new());
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
-            let reason = match self.core.reuse(&lookup, &self.asked, self.request.headers()) {
+            let reason = match self.core.reuse(&lookup, &self.asked.ask, self.request.headers()) {
                 Ok(response) => return Ok(response),
                 Err(reason) => reason,
             };
@@ -254,7 +258,7 @@ where
         status: CacheStatus,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         if let Some(again) = self.core.look_now(&self.asked.key, self.request.headers())
-            && let Ok(response) = self.core.reuse(&again, &self.asked, self.request.headers())
+            && let Ok(response) = self.core.reuse(&again, &self.asked.ask, self.request.headers())
         {
             if let Some(stored) = again.stored() {
                 leader.announce(Landed::from(stored.clone()), monotonic());
@@ -275,7 +279,7 @@ where
     /// It can not wait. The store is asked once more, since a second flight may have landed.
     async fn overflow(self, lookup: Lookup, status: CacheStatus) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         self.core.counters.overflowed();
-        if let Some(response) = self.core.hit(&self.asked, self.request.headers()) {
+        if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers()) {
             return Ok(response);
         }
         match self.asked.policy.collapse.overflow {

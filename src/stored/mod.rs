@@ -132,21 +132,29 @@ impl StoredHead {
         age::current_age(self.initial_age, self.response_time, now)
     }
 
-    /// What remains of the freshness lifetime; zero is stale (RFC 9111 §4.2).
-    pub(crate) fn remaining(&self, now: SystemTime) -> Duration {
+    /// What remains of the freshness lifetime at this age; zero is stale (RFC 9111 §4.2).
+    pub(crate) fn remaining(&self, age: Duration, now: SystemTime) -> Duration {
         // The clock was set back past the moment of receipt: the age is unknown, and unknown is stale.
-        if self.response_time.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW) {
-            return Duration::ZERO;
-        }
-        self.freshness_lifetime.saturating_sub(self.age(now))
+        let is_ahead = self.response_time > now && age::since(self.response_time, now) > CLOCK_SKEW;
+        if is_ahead { Duration::ZERO } else { self.freshness_lifetime.saturating_sub(age) }
     }
 
-    /// Its fields, as they go out with a hit.
-    pub(crate) fn headers_at(&self, now: SystemTime) -> HeaderMap {
+    /// Its fields, as they go out at this age, with what the cache did in the place for that.
+    pub(crate) fn headers_at(&self, age: Duration, status: HeaderValue) -> HeaderMap {
         let mut headers = self.headers.clone();
-        // The place is there since `with_places`, so the map does not grow.
-        if let Some(place) = headers.get_mut(header::AGE) {
-            *place = status::whole_seconds(self.age(now).as_secs());
+        let mut values = headers.iter_mut();
+        // `with_places` put them first; there they are found without a search.
+        match (values.next(), values.next()) {
+            (Some((&header::AGE, age_place)), Some((name, status_place)))
+                if *name == status::CACHE_STATUS && *status_place == status::CACHE_NAME =>
+            {
+                *age_place = status::whole_seconds(age.as_secs());
+                *status_place = status;
+            }
+            _ => {
+                headers.insert(header::AGE, status::whole_seconds(age.as_secs()));
+                headers.append(status::CACHE_STATUS, status);
+            }
         }
         headers
     }
@@ -190,7 +198,7 @@ impl StoredResponse {
     /// Whether it is fresh at `now` (RFC 9111 §4.2).
     #[must_use]
     pub fn is_fresh(&self, now: SystemTime) -> bool {
-        !self.head.remaining(now).is_zero()
+        !self.head.remaining(self.age(now), now).is_zero()
     }
 
     /// How many bytes of memory it takes.
@@ -216,22 +224,27 @@ impl fmt::Debug for StoredResponse {
     }
 }
 
-/// Puts places for `Age` and `Cache-Status` into stored fields, so that a hit does not grow the map.
-pub(crate) fn with_places(mut headers: HeaderMap) -> HeaderMap {
+/// Stored fields with places for `Age` and `Cache-Status` before them, so that a hit neither grows the map nor
+/// searches it. Where caches nearer to the origin have spoken, ours is one more line after theirs.
+pub(crate) fn with_places(fields: HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
     headers.insert(header::AGE, HeaderValue::from_static("0"));
-    // Where caches nearer to the origin have spoken, ours is one more line.
-    headers.entry(status::CACHE_STATUS).or_insert(HeaderValue::from_static(status::CACHE_NAME));
-    headers
+    if !fields.contains_key(status::CACHE_STATUS) {
+        headers.insert(status::CACHE_STATUS, HeaderValue::from_static(status::CACHE_NAME));
+    }
+    headers.extend(fields);
+    // A clone has no room to spare, and this is kept for long.
+    headers.clone()
 }
 
-/// What a header map takes: its table and entries by capacity, and the text of its fields.
+/// What a header map without room to spare takes: its entries, its table, and the text of its fields.
 fn fields_bytes(headers: &HeaderMap) -> usize {
     let text: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    headers.capacity() * BYTES_PER_FIELD + text
+    headers.len() * BYTES_PER_FIELD + text
 }
 
-/// A bucket with its hash, name and value, and its share of the index table.
-const BYTES_PER_FIELD: usize = 112;
+/// A bucket with its hash, name and value, and its share of the table.
+const BYTES_PER_FIELD: usize = 128;
 
 /// How far in the future a stored response may lie: clocks of one fleet differ a little.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(1);
