@@ -47,7 +47,7 @@ pin_project! {
         // The origin's, of which some was already read.
         Replay { replay: Box<Replay<B>> },
         // One that others read, too.
-        Fill { reader: FillReader },
+        Fill { reader: Box<FillReader> },
         // Some bytes out of the middle of another.
         Part { part: Box<Part<B>> },
     }
@@ -67,7 +67,7 @@ impl<B> CacheBody<B> {
     }
 
     pub(crate) fn fill(reader: FillReader) -> Self {
-        Self { kind: Kind::Fill { reader } }
+        Self { kind: Kind::Fill { reader: Box::new(reader) } }
     }
 
     /// The bytes `first..=last` of `body`, as they come.

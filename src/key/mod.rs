@@ -23,7 +23,7 @@ mod authority;
 mod cookies;
 mod escape;
 mod head;
-mod overrides;
+pub(crate) mod overrides;
 mod query;
 mod spec;
 mod tenant;

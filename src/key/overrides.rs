@@ -9,9 +9,6 @@ use super::{KeyError, escape, push_field, within_limit};
 
 /// Appends the override fields that the request carries, in one order, but for those that are `chosen` anyway.
 pub(super) fn push(out: &mut String, chosen: &[HeaderName], headers: &HeaderMap) -> Result<(), KeyError> {
-    if !headers.keys().any(is_override) {
-        return Ok(());
-    }
     for name in OVERRIDES {
         let name = HeaderName::from_static(name);
         if headers.contains_key(&name) && !chosen.contains(&name) {
@@ -24,14 +21,9 @@ pub(super) fn push(out: &mut String, chosen: &[HeaderName], headers: &HeaderMap)
     push_forwarded(out, headers)
 }
 
-fn is_override(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    // Most names are told apart by their first byte.
-    match name.as_bytes().first() {
-        Some(b'x') => OVERRIDES.contains(&name),
-        Some(b'f') => name == header::FORWARDED.as_str(),
-        _ => false,
-    }
+/// Whether it is one of these fields.
+pub(crate) fn is_override(name: &str) -> bool {
+    OVERRIDES.contains(&name) || name == header::FORWARDED.as_str()
 }
 
 /// Of `Forwarded` (RFC 7239) only `host` and `proto` say what was asked for; `for` and `by` say who, and differ

@@ -103,7 +103,8 @@ impl KeySpec {
     /// The key of a request; `None` if it has none. For purges and tests: the layer makes its own keys.
     #[must_use]
     pub fn key(&self, request: RequestHead<'_>, tenant: &Tenant) -> Option<CacheKey> {
-        self.write(&request, tenant, String::new()).ok()
+        let overrides = request.headers().keys().any(|name| overrides::is_override(name.as_str()));
+        self.write(&request, overrides, tenant, String::new()).ok()
     }
 
     /// Whether the cookie of this name is part of the key.
@@ -111,21 +112,29 @@ impl KeySpec {
         self.cookies.iter().any(|cookie| cookie.as_bytes() == name)
     }
 
-    /// The key of a request, in `buffer`, which comes back with the error if there is none.
+    /// The key of a request, in `buffer`, which comes back with the error if there is none. `overrides`: it has
+    /// fields that override its target.
     pub(crate) fn write(
         &self,
         request: &RequestHead<'_>,
+        overrides: bool,
         tenant: &Tenant,
         mut buffer: String,
     ) -> Result<CacheKey, (KeyError, String)> {
         buffer.clear();
-        match self.push(&mut buffer, *request, tenant) {
+        match self.push(&mut buffer, *request, overrides, tenant) {
             Ok(()) => Ok(CacheKey(buffer)),
             Err(error) => Err((error, buffer)),
         }
     }
 
-    fn push(&self, out: &mut String, request: RequestHead<'_>, tenant: &Tenant) -> Result<(), KeyError> {
+    fn push(
+        &self,
+        out: &mut String,
+        request: RequestHead<'_>,
+        overrides: bool,
+        tenant: &Tenant,
+    ) -> Result<(), KeyError> {
         if tenant.is_unidentified() {
             return Err(KeyError::UnidentifiedTenant);
         }
@@ -153,7 +162,9 @@ impl KeySpec {
         for name in &self.headers {
             push_field(out, "|h:", name, request.headers())?;
         }
-        overrides::push(out, &self.headers, request.headers())?;
+        if overrides {
+            overrides::push(out, &self.headers, request.headers())?;
+        }
         for name in &self.cookies {
             cookies::push(out, name, request.headers())?;
         }

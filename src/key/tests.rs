@@ -30,7 +30,7 @@ fn get(uri: &str) -> Request<()> {
 
 fn key(spec: &KeySpec, request: &Request<()>) -> Result<String, KeyError> {
     let head = RequestHead::of(request);
-    spec.write(&head, &Tenant::shared(), String::new()).map(CacheKey::into_buffer).map_err(|(error, _)| error)
+    spec.write(&head, true, &Tenant::shared(), String::new()).map(CacheKey::into_buffer).map_err(|(error, _)| error)
 }
 
 fn query_in_key(rule: &QueryRule, uri: &str) -> String {
@@ -265,7 +265,7 @@ fn a_request_without_a_key_gives_the_buffer_back() {
         (get("/"), Tenant::named("a".repeat(8192)), KeyError::TooLong),
     ] {
         let head = RequestHead::of(&request);
-        let (error, buffer) = KeySpec::new().write(&head, &tenant, String::with_capacity(1234)).unwrap_err();
+        let (error, buffer) = KeySpec::new().write(&head, true, &tenant, String::with_capacity(1234)).unwrap_err();
 
         assert_eq!(error, expected);
         assert!(buffer.capacity() >= 1234);
@@ -279,8 +279,8 @@ fn a_reused_buffer_leaves_no_trace_of_the_key_before() {
     let (first, second) = (RequestHead::of(&first), RequestHead::of(&second));
     let spec = KeySpec::new();
 
-    let buffer = spec.write(&first, &Tenant::named("acme"), "garbage".to_owned()).unwrap().into_buffer();
-    let reused = spec.write(&second, &Tenant::shared(), buffer).unwrap();
+    let buffer = spec.write(&first, true, &Tenant::named("acme"), "garbage".to_owned()).unwrap().into_buffer();
+    let reused = spec.write(&second, true, &Tenant::shared(), buffer).unwrap();
 
     assert_eq!(reused.as_str(), "|GET||/b");
 }

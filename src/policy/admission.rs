@@ -3,7 +3,7 @@
 use http::{HeaderMap, Method, header};
 
 use super::{Cookies, Policy};
-use crate::key::RequestHead;
+use crate::key::{RequestHead, overrides};
 
 /// What the cache does with a request before it looks anything up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) struct Carried {
     pub(crate) condition: bool,
     /// `Range`.
     pub(crate) range: bool,
+    /// A field that many servers take for the target: it goes into the key.
+    pub(crate) overrides: bool,
 }
 
 /// What a request carries of its sender's identity.
@@ -91,36 +93,33 @@ impl Policy {
         if has_content {
             return Admission::Bypass(BypassReason::Content);
         }
+        self.look_through(head.headers()).map_or_else(Admission::Bypass, Admission::Lookup)
+    }
+
+    /// One look at each field name, told apart by its first byte: most are of no concern here.
+    fn look_through(&self, headers: &HeaderMap) -> Result<Carried, BypassReason> {
         let mut carried = Carried::default();
-        for name in head.headers().keys() {
-            let reason = match *name {
-                header::AUTHORIZATION => {
-                    carried.credentials.authorization = true;
-                    continue;
-                }
-                header::COOKIE => {
-                    carried.credentials.cookie = self.cookies_matter(head.headers());
-                    continue;
-                }
-                header::IF_NONE_MATCH | header::IF_MODIFIED_SINCE => {
-                    carried.condition = true;
-                    continue;
-                }
-                header::RANGE => {
-                    carried.range = true;
-                    continue;
-                }
-                header::UPGRADE => BypassReason::Upgrade,
-                header::IF_MATCH | header::IF_UNMODIFIED_SINCE => BypassReason::Precondition,
+        for name in headers.keys() {
+            let name = name.as_str();
+            match name.as_bytes().first() {
+                Some(b'a') if name == "authorization" => carried.credentials.authorization = true,
+                Some(b'c') if name == "cookie" => carried.credentials.cookie = self.cookies_matter(headers),
                 // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
-                header::TRANSFER_ENCODING => BypassReason::Content,
-                header::CONTENT_LENGTH if !is_zero(head.headers()) => BypassReason::Content,
-                ref name if METHOD_OVERRIDES.contains(&name.as_str()) => BypassReason::MethodOverride,
-                _ => continue,
-            };
-            return Admission::Bypass(reason);
+                Some(b'c') if name == "content-length" && !is_zero(headers) => return Err(BypassReason::Content),
+                Some(b't') if name == "transfer-encoding" => return Err(BypassReason::Content),
+                Some(b'i') => match name {
+                    "if-none-match" | "if-modified-since" => carried.condition = true,
+                    "if-match" | "if-unmodified-since" => return Err(BypassReason::Precondition),
+                    _ => {}
+                },
+                Some(b'r') if name == "range" => carried.range = true,
+                Some(b'u') if name == "upgrade" => return Err(BypassReason::Upgrade),
+                Some(b'x') if METHOD_OVERRIDES.contains(&name) => return Err(BypassReason::MethodOverride),
+                Some(b'f' | b'x') => carried.overrides |= overrides::is_override(name),
+                _ => {}
+            }
         }
-        Admission::Lookup(carried)
+        Ok(carried)
     }
 
     fn cookies_matter(&self, headers: &HeaderMap) -> bool {
@@ -167,7 +166,7 @@ mod tests {
     const WITH_COOKIE: Admission = with(Credentials { authorization: false, cookie: true });
 
     const fn with(credentials: Credentials) -> Admission {
-        Admission::Lookup(Carried { credentials, condition: false, range: false })
+        Admission::Lookup(Carried { credentials, condition: false, range: false, overrides: false })
     }
 
     #[test]

@@ -22,28 +22,49 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     is_head: bool,
+    pub(super) credentials: Credentials,
+    /// Apart, because most requests ask for no such thing.
+    special: Option<Box<Special>>,
+}
+
+/// A part of the response, or only news.
+#[derive(Clone, Debug, Default)]
+struct Special {
     conditions: Conditions,
     range: Option<RangeRequest>,
-    pub(super) credentials: Credentials,
 }
 
 impl Ask {
     pub(super) fn of<B>(request: &Request<B>, carried: Carried) -> Self {
-        let (is_head, headers) = (*request.method() == Method::HEAD, request.headers());
-        // RFC 9110 §14.2: Range is for GET.
-        let range = if carried.range && !is_head { RangeRequest::of(headers) } else { None };
-        let conditions = if carried.condition { Conditions::of(headers) } else { Conditions::default() };
-        Self { is_head, conditions, range, credentials: carried.credentials }
+        let is_head = *request.method() == Method::HEAD;
+        let special = (carried.condition || carried.range).then(|| {
+            let conditions = Conditions::of(request.headers());
+            // RFC 9110 §14.2: Range is for GET.
+            let range = if is_head { None } else { RangeRequest::of(request.headers()) };
+            Box::new(Special { conditions, range })
+        });
+        Self { is_head, credentials: carried.credentials, special }
+    }
+
+    fn range(&self) -> Option<&RangeRequest> {
+        self.special.as_ref()?.range.as_ref()
+    }
+
+    /// RFC 9110 §13.2.1: conditions are for what would be a success.
+    fn is_not_modified(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let special = self.special.as_ref().filter(|_| status.is_success());
+        special.is_some_and(|special| !special.conditions.is_empty() && special.conditions.not_modified(headers))
     }
 
     /// A GET for the whole, without conditions: the origin's answer to it is the representation itself.
     pub(super) fn is_plain(&self) -> bool {
-        !self.is_head && self.range.is_none() && self.conditions.is_empty()
+        let asks_more = |special: &Special| special.range.is_some() || !special.conditions.is_empty();
+        !self.is_head && !self.special.as_deref().is_some_and(asks_more)
     }
 
     /// Which part to answer with depends on the length of the whole.
     pub(super) fn needs_length(&self) -> bool {
-        self.range.is_some()
+        self.range().is_some()
     }
 
     /// Makes the request one for the whole response, so that the answer can be shared.
@@ -55,7 +76,7 @@ impl Ask {
 
     /// The head is all that is asked for, or all that there is to say.
     pub(super) fn takes_no_body(&self, head: &StoredHead) -> bool {
-        self.is_head || self.is_not_modified(head)
+        self.is_head || self.is_not_modified(head.status, &head.headers)
     }
 
     /// The answer from a stored response.
@@ -66,7 +87,7 @@ impl Ask {
         age: Duration,
     ) -> Response<CacheBody<B>> {
         let head = &*stored.head;
-        if self.is_not_modified(head) {
+        if self.is_not_modified(head.status, &head.headers) {
             return not_modified(head, status, age);
         }
         let mut headers = head.headers_at(age, status.to_value());
@@ -76,7 +97,7 @@ impl Ask {
             headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
             return build(head.status, headers, CacheBody::none(), status);
         }
-        match &self.range {
+        match self.range() {
             Some(range) if head.status == StatusCode::OK => match range.select(&head.headers, length) {
                 Selected::Whole => {}
                 Selected::Part { first, last } => {
@@ -97,7 +118,7 @@ impl Ask {
         status: CacheStatus,
         age: Duration,
     ) -> Response<CacheBody<B>> {
-        if self.is_not_modified(head) {
+        if self.is_not_modified(head.status, &head.headers) {
             return not_modified(head, status, age);
         }
         // Without a body the reader goes, and the fill is finished in the background.
@@ -111,7 +132,7 @@ impl Ask {
     where
         CacheBody<B>: Body,
     {
-        if head.status.is_success() && !self.conditions.is_empty() && self.conditions.not_modified(&head.headers) {
+        if self.is_not_modified(head.status, &head.headers) {
             head.status = StatusCode::NOT_MODIFIED;
             strip_for_not_modified(&mut head.headers);
             return Response::from_parts(head, CacheBody::none());
@@ -123,7 +144,7 @@ impl Ask {
             }
             return Response::from_parts(head, CacheBody::none());
         }
-        let (Some(range), Some(length), StatusCode::OK) = (&self.range, length, head.status) else {
+        let (Some(range), Some(length), StatusCode::OK) = (self.range(), length, head.status) else {
             return Response::from_parts(head, body);
         };
         match range.select(&head.headers, length) {
@@ -140,11 +161,6 @@ impl Ask {
                 Response::from_parts(head, CacheBody::empty())
             }
         }
-    }
-
-    /// RFC 9110 §13.2.1: conditions are for what would be a success.
-    fn is_not_modified(&self, head: &StoredHead) -> bool {
-        !self.conditions.is_empty() && head.status.is_success() && self.conditions.not_modified(&head.headers)
     }
 }
 

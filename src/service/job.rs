@@ -263,9 +263,11 @@ impl Job {
             Vary::Names(names) => Nominated::new(names, &self.fields),
             Vary::None | Vary::Any => Nominated::default(),
         };
+        let (headers, has_status_place) = with_places(stored_fields(&head.headers, exchange.response_time, 0));
         StoredHead {
             status: head.status,
-            headers: with_places(stored_fields(&head.headers, exchange.response_time, 2)),
+            headers,
+            has_status_place,
             nominated,
             began: exchange.request_time,
             response_time: exchange.response_time,

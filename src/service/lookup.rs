@@ -69,8 +69,13 @@ impl Lookup {
 impl Core {
     /// Answers from the store, if that needs no waiting.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
-        let lookup = self.look_now(key, request)?;
-        self.reuse(&lookup, ask, request).ok()
+        match self.store.peek(key) {
+            Peek::Found(Stored(Kind::Response(stored))) => self.reuse_stored(&stored, ask, request).ok(),
+            found => {
+                let lookup = self.follow_index(known(found)?, key, request)?;
+                self.reuse(&lookup, ask, request).ok()
+            }
+        }
     }
 
     /// Answers with what was found, if it may be reused.
@@ -80,7 +85,15 @@ impl Core {
         ask: &Ask,
         request: &HeaderMap,
     ) -> Result<Response<CacheBody<B>>, ForwardReason> {
-        let stored = lookup.stored().ok_or_else(|| lookup.miss())?;
+        self.reuse_stored(lookup.stored().ok_or_else(|| lookup.miss())?, ask, request)
+    }
+
+    fn reuse_stored<B>(
+        &self,
+        stored: &StoredResponse,
+        ask: &Ask,
+        request: &HeaderMap,
+    ) -> Result<Response<CacheBody<B>>, ForwardReason> {
         let now = self.clock.now();
         match reuse(&stored.head, ask.credentials, request, now) {
             Reuse::Fresh { age, remaining } => {
@@ -93,7 +106,10 @@ impl Core {
 
     /// Looks without waiting; none if the store has to be waited for.
     pub(super) fn look_now(&self, key: &CacheKey, request: &HeaderMap) -> Option<Lookup> {
-        let found = known(self.store.peek(key))?;
+        self.follow_index(known(self.store.peek(key))?, key, request)
+    }
+
+    fn follow_index(&self, found: Option<Stored>, key: &CacheKey, request: &HeaderMap) -> Option<Lookup> {
         match self.first(found, key, request) {
             First::Done(lookup) => Some(lookup),
             First::Variant(index, key) => {

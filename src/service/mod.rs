@@ -172,14 +172,16 @@ impl Settings {
             Admission::Lookup(carried) => carried,
             Admission::Bypass(reason) => return Err(reason),
         };
-        let key = policy.key.write(&head, &self.core.tenancy.of(head), SCRATCH.take()).map_err(|(error, buffer)| {
-            SCRATCH.set(buffer);
-            match error {
-                KeyError::TooLong => BypassReason::KeyTooLong,
-                KeyError::AmbiguousAuthority => BypassReason::Authority,
-                KeyError::UnidentifiedTenant => BypassReason::Tenant,
-            }
-        })?;
+        let key = policy.key.write(&head, carried.overrides, &self.core.tenancy.of(head), SCRATCH.take()).map_err(
+            |(error, buffer)| {
+                SCRATCH.set(buffer);
+                match error {
+                    KeyError::TooLong => BypassReason::KeyTooLong,
+                    KeyError::AmbiguousAuthority => BypassReason::Authority,
+                    KeyError::UnidentifiedTenant => BypassReason::Tenant,
+                }
+            },
+        )?;
         Ok((key, policy, Ask::of(request, carried)))
     }
 }

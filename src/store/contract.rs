@@ -133,6 +133,7 @@ fn key(path: &str) -> CacheKey {
 
 fn response(began: SystemTime, body: StoredBody) -> Stored {
     let mut headers = HeaderMap::new();
+    headers.append("age", HeaderValue::from_static("0"));
     headers.append("link", HeaderValue::from_static("</a>"));
     headers.append("content-type", HeaderValue::from_static("text/plain"));
     headers.append("link", HeaderValue::from_static("</b>"));
@@ -143,6 +144,7 @@ fn response(began: SystemTime, body: StoredBody) -> Stored {
     let head = StoredHead {
         status: StatusCode::NOT_FOUND,
         headers,
+        has_status_place: false,
         nominated: Nominated::new(&names, &request),
         began,
         response_time: began + Duration::from_millis(1_234),

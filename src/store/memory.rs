@@ -1,19 +1,17 @@
 //! The memory store: bounded in bytes, on moka (size-aware TinyLFU).
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::fmt;
 
 use foldhash::quality::RandomState;
-use moka::{Expiry, ops::compute::Op, sync::Cache};
+use moka::{ops::compute::Op, sync::Cache};
 
 use super::{Peek, Put, Store, StoreError};
 use crate::{key::CacheKey, stored::Stored};
 
 /// Keeps stored responses in memory, in at most the given number of bytes.
 ///
-/// What is asked for often stays; what is asked for once does not push it out. Clones share one store.
+/// What is asked for often stays; what is asked for once does not push it out. What is stale stays until its room
+/// is needed, so that the memory in use grows to the bound and no further. Clones share one store.
 ///
 /// ```
 /// use microcache::{CacheLayer, MemoryStore};
@@ -34,11 +32,7 @@ impl MemoryStore {
     /// unbounded one. With zero it stores nothing.
     #[must_use]
     pub fn with_max_bytes(bytes: u64) -> Self {
-        let held = Cache::builder()
-            .max_capacity(bytes)
-            .weigher(weight_bytes)
-            .expire_after(WhileUseful)
-            .build_with_hasher(RandomState::default());
+        let held = Cache::builder().max_capacity(bytes).weigher(weight_bytes).build_with_hasher(RandomState::default());
         Self { held, max_bytes: bytes }
     }
 
@@ -91,28 +85,5 @@ fn weight_bytes(key: &CacheKey, stored: &Stored) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Lets go of what can not be of use any more. Freshness itself is decided at each hit, to the millisecond.
-struct WhileUseful;
-
-impl WhileUseful {
-    fn hold(stored: &Stored) -> Option<Duration> {
-        // A little longer than it is fresh: the cache's clock may be another than the store's.
-        Some(stored.useful_for().saturating_add(LINGER).min(LONGEST))
-    }
-}
-
-impl Expiry<CacheKey, Stored> for WhileUseful {
-    fn expire_after_create(&self, _: &CacheKey, stored: &Stored, _: Instant) -> Option<Duration> {
-        Self::hold(stored)
-    }
-
-    fn expire_after_update(&self, _: &CacheKey, stored: &Stored, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        Self::hold(stored)
-    }
-}
-
 /// What moka and the allocator take for each key beside the key and the stored response.
 const OVERHEAD_BYTES: usize = 512;
-const LINGER: Duration = Duration::from_secs(30);
-/// moka counts in nanoseconds of a u64; nothing is useful for longer than a year without being asked for.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -2,6 +2,8 @@
 //!
 //! Immutable and cheap to clone. Decides nothing; imports neither policy nor store nor service.
 
+mod interned;
+
 use std::{
     fmt,
     sync::Arc,
@@ -106,8 +108,10 @@ pub(crate) struct StoredBody {
 #[derive(Debug)]
 pub(crate) struct StoredHead {
     pub(crate) status: StatusCode,
-    /// With places for `Age` and `Cache-Status`.
+    /// As [`with_places`] made them.
     pub(crate) headers: HeaderMap,
+    /// Whether the place for `Cache-Status` is there: the second field.
+    pub(crate) has_status_place: bool,
     /// The request fields that its `Vary` nominates, as they were.
     pub(crate) nominated: Nominated,
     /// When the forward began.
@@ -142,17 +146,14 @@ impl StoredHead {
     /// Its fields, as they go out at this age, with what the cache did in the place for that.
     pub(crate) fn headers_at(&self, age: Duration, status: HeaderValue) -> HeaderMap {
         let mut headers = self.headers.clone();
-        let mut values = headers.iter_mut();
+        let mut places = headers.values_mut();
         // `with_places` put them first; there they are found without a search.
-        match (values.next(), values.next()) {
-            (Some((&header::AGE, age_place)), Some((name, status_place)))
-                if *name == status::CACHE_STATUS && *status_place == status::CACHE_NAME =>
-            {
-                *age_place = status::whole_seconds(age.as_secs());
-                *status_place = status;
-            }
+        if let Some(place) = places.next() {
+            *place = status::whole_seconds(age.as_secs());
+        }
+        match places.next() {
+            Some(place) if self.has_status_place => *place = status,
             _ => {
-                headers.insert(header::AGE, status::whole_seconds(age.as_secs()));
                 headers.append(status::CACHE_STATUS, status);
             }
         }
@@ -225,16 +226,22 @@ impl fmt::Debug for StoredResponse {
 }
 
 /// Stored fields with places for `Age` and `Cache-Status` before them, so that a hit neither grows the map nor
-/// searches it. Where caches nearer to the origin have spoken, ours is one more line after theirs.
-pub(crate) fn with_places(fields: HeaderMap) -> HeaderMap {
+/// searches it, and whether the second is there. Where caches nearer to the origin have spoken, ours is one more line after theirs.
+pub(crate) fn with_places(fields: HeaderMap) -> (HeaderMap, bool) {
+    let has_status_place = !fields.contains_key(status::CACHE_STATUS);
     let mut headers = HeaderMap::with_capacity(fields.len() + 2);
     headers.insert(header::AGE, HeaderValue::from_static("0"));
-    if !fields.contains_key(status::CACHE_STATUS) {
+    if has_status_place {
         headers.insert(status::CACHE_STATUS, HeaderValue::from_static(status::CACHE_NAME));
     }
     headers.extend(fields);
+    for (name, value) in &mut headers {
+        if let Some(twin) = interned::interned(name, value) {
+            *value = twin;
+        }
+    }
     // A clone has no room to spare, and this is kept for long.
-    headers.clone()
+    (headers.clone(), has_status_place)
 }
 
 /// What a header map without room to spare takes: its entries, its table, and the text of its fields.
