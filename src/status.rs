@@ -1,6 +1,10 @@
 //! What the cache did with a request, as RFC 9211 says it. Written last, never read by a decision.
 
-use std::{fmt, sync::LazyLock, time::Duration};
+use std::{
+    fmt::{self, Write},
+    sync::LazyLock,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -140,8 +144,10 @@ impl CacheStatus {
         if let Some(prepared) = self.prepared() {
             return prepared;
         }
-        // The text is made of tokens and numbers only, so it is always a legal value.
-        HeaderValue::try_from(format!("{CACHE_NAME}; {self}")).unwrap_or(HeaderValue::from_static(CACHE_NAME))
+        let mut text = String::with_capacity(96);
+        // Neither can fail: a string takes all that is written, and it is tokens and numbers only.
+        let _ = write!(text, "{CACHE_NAME}; {self}");
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(CACHE_NAME))
     }
 
     /// Plain hits are the many; their text is made once.

@@ -34,15 +34,13 @@ pub(super) fn push(out: &mut String, uri: &Uri, headers: &HeaderMap) -> Result<(
 }
 
 fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {
-    let mut lines = headers.get_all(HOST).iter();
-    match (lines.next(), lines.next()) {
-        (None, _) => Ok(None),
-        (Some(line), None) => {
-            within_limit(line.len())?;
-            Ok(Some(line.as_bytes()))
-        }
-        (Some(_), Some(_)) => Err(KeyError::AmbiguousAuthority),
+    let Some(line) = headers.get(HOST) else { return Ok(None) };
+    // More lines than names: some field has several, and it may be this one.
+    if headers.len() != headers.keys_len() && headers.get_all(HOST).iter().nth(1).is_some() {
+        return Err(KeyError::AmbiguousAuthority);
     }
+    within_limit(line.len())?;
+    Ok(Some(line.as_bytes()))
 }
 
 /// A host as nearly all are: there is nothing to fold, to escape, or to refuse.

@@ -90,7 +90,8 @@ impl CacheKey {
     /// The names must be sorted and without duplicates, so that one variant has one key. Without names it is
     /// this key again. Fails if it would be longer than 8 KiB.
     pub(crate) fn variant(&self, names: &[HeaderName], request: &HeaderMap) -> Result<Self, KeyError> {
-        let mut text = self.0.clone();
+        let mut text = String::with_capacity(self.0.len() + 64 * names.len());
+        text.push_str(&self.0);
         for name in names {
             push_field(&mut text, "|v:", name, request)?;
         }

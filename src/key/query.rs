@@ -201,30 +201,24 @@ fn pieces(query: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     query.split(|&byte| byte == b'&').map(Piece::new)
 }
 
-/// In one pass, because it is on the way of every hit.
 fn is_sorted(query: &[u8]) -> bool {
-    let (mut last, mut start, mut name_end) = (&[][..], 0, None);
-    for (at, &byte) in query.iter().enumerate() {
-        match byte {
-            b'=' if name_end.is_none() => name_end = Some(at),
-            b'&' => {
-                let name = &query[start..name_end.take().unwrap_or(at)];
-                if is_before(name, last) {
-                    return false;
-                }
-                (last, start) = (name, at + 1);
-            }
-            _ => {}
+    let (mut before, mut rest) = (None, query);
+    loop {
+        let end = rest.iter().position(|&byte| byte == b'&').unwrap_or(rest.len());
+        let (piece, tail) = rest.split_at(end);
+        if before.is_some_and(|before| !are_in_order(before, piece)) {
+            return false;
         }
+        let Some((_, tail)) = tail.split_first() else { return true };
+        (before, rest) = (Some(piece), tail);
     }
-    !is_before(&query[start..name_end.unwrap_or(query.len())], last)
 }
 
-/// Most names differ in their first byte, and a call to compare the rest costs more than to look at that.
-fn is_before(name: &[u8], other: &[u8]) -> bool {
-    match (name.first(), other.first()) {
-        (Some(one), Some(two)) if one != two => one < two,
-        _ => name < other,
+/// Mostly the first byte tells, and the ends of the names need not be looked for.
+fn are_in_order(before: &[u8], piece: &[u8]) -> bool {
+    match (before, piece) {
+        (&[one, ..], &[other, ..]) if one != other && one != b'=' && other != b'=' => one < other,
+        _ => Piece::new(before).name <= Piece::new(piece).name,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{body::CacheBody, collapse::Leader, rfc9111::age::Exchange, status::C
 pub(super) struct Forward<S, ReqBody> {
     inner: S,
     request: Request<ReqBody>,
-    job: Job,
+    job: Box<Job>,
 }
 
 impl<S, ReqBody> Forward<S, ReqBody> {
@@ -30,7 +30,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         if leader.is_some() {
             Ask::make_whole(&mut request);
         }
-        let job = Job {
+        let job = Box::new(Job {
             is_whole: leader.is_some() || asked.ask.is_plain(),
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
@@ -39,7 +39,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             asked,
             status,
             leader,
-        };
+        });
         Self { inner, request, job }
     }
 

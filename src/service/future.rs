@@ -54,6 +54,7 @@ impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody, ResBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
+    #[inline]
     pub(super) fn ready(response: Response<CacheBody<ResBody>>) -> Self {
         Self { kind: Kind::Ready { response: Some(response) } }
     }

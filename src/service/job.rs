@@ -42,7 +42,7 @@ pub(super) struct Job {
 
 impl Job {
     pub(super) async fn digest<B>(
-        mut self,
+        mut self: Box<Self>,
         head: response::Parts,
         body: B,
         exchange: Exchange,
@@ -77,7 +77,7 @@ impl Job {
 
     /// Reads what is there of the body, and stores it or begins a fill.
     async fn share<B>(
-        mut self,
+        mut self: Box<Self>,
         head: response::Parts,
         body: B,
         plan: Plan,
@@ -133,7 +133,7 @@ impl Job {
 
     /// The body is here: store, publish, answer.
     async fn whole<B>(
-        mut self,
+        mut self: Box<Self>,
         head: response::Parts,
         stored: StoredResponse,
         place: &Place,
@@ -195,7 +195,12 @@ impl Job {
     }
 
     /// It is for this request alone: everybody else is told before it goes out.
-    fn refuse<B>(mut self, head: response::Parts, body: CacheBody<B>, reason: SkipReason) -> Response<CacheBody<B>>
+    fn refuse<B>(
+        mut self: Box<Self>,
+        head: response::Parts,
+        body: CacheBody<B>,
+        reason: SkipReason,
+    ) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {
@@ -213,7 +218,7 @@ impl Job {
     /// It can not be shared. A response is then for one alone; a failure stays a failure, and nobody is released
     /// onto the origin by it.
     fn decline<B>(
-        mut self,
+        mut self: Box<Self>,
         head: response::Parts,
         body: CacheBody<B>,
         reason: SkipReason,

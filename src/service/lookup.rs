@@ -1,5 +1,7 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, Response};
 
 use super::{Asked, Core, answer::Ask, store::within};
@@ -70,7 +72,10 @@ impl Core {
     /// Answers from the store, if that needs no waiting.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
         match self.store.peek(key) {
-            Peek::Found(Stored(Kind::Response(stored))) => self.reuse_stored(&stored, ask, request).ok(),
+            Peek::Found(Stored(Kind::Response(stored))) => {
+                let (status, age) = self.judge(&stored, ask, request).ok()?;
+                Some(ask.answer(&stored, status, age))
+            }
             found => {
                 let lookup = self.follow_index(known(found)?, key, request)?;
                 self.reuse(&lookup, ask, request).ok()
@@ -85,20 +90,22 @@ impl Core {
         ask: &Ask,
         request: &HeaderMap,
     ) -> Result<Response<CacheBody<B>>, ForwardReason> {
-        self.reuse_stored(lookup.stored().ok_or_else(|| lookup.miss())?, ask, request)
+        let stored = lookup.stored().ok_or_else(|| lookup.miss())?;
+        let (status, age) = self.judge(stored, ask, request)?;
+        Ok(ask.answer(stored, status, age))
     }
 
-    fn reuse_stored<B>(
+    /// Whether this is a hit, and how old.
+    fn judge(
         &self,
         stored: &StoredResponse,
         ask: &Ask,
         request: &HeaderMap,
-    ) -> Result<Response<CacheBody<B>>, ForwardReason> {
-        let now = self.clock.now();
-        match reuse(&stored.head, ask.credentials, request, now) {
+    ) -> Result<(CacheStatus, Duration), ForwardReason> {
+        match reuse(&stored.head, ask.credentials, request, self.clock.now()) {
             Reuse::Fresh { age, remaining } => {
                 self.counters.hit();
-                Ok(ask.answer(stored, CacheStatus::hit(remaining), age))
+                Ok((CacheStatus::hit(remaining), age))
             }
             Reuse::Unusable(reason) => Err(reason),
         }

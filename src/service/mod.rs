@@ -37,7 +37,7 @@ use self::{
 use crate::{
     body::CacheBody,
     clock::{Clock, later, monotonic},
-    collapse::{Collapser, Leader, Overflow, Role},
+    collapse::{Collapser, FinishOnDrop, Leader, Overflow, Role},
     key::{CacheKey, KeyError, RequestHead, Tenancy},
     observe::Counters,
     policy::{Admission, BypassReason, Policy, Routes},
@@ -45,8 +45,7 @@ use crate::{
     store::ErasedStore,
 };
 
-/// The service that [`CacheLayer`](crate::CacheLayer) and [`CollapseLayer`](crate::CollapseLayer) make of an
-/// origin.
+/// What [`CacheLayer`](crate::CacheLayer) and [`CollapseLayer`](crate::CollapseLayer) make of an origin.
 ///
 /// It is always ready: a hit neither waits for the origin nor holds one of its permits. The origin's readiness
 /// is awaited inside a forward, so limits and load shedding belong *inside* the cache. Its errors are the
@@ -270,7 +269,7 @@ where
         }
         let finish_limit = self.asked.policy.collapse.finish_limit;
         let forward = held::hold(flight, Forward::new(self, &lookup, status, Some(leader)).run());
-        crate::collapse::FinishOnDrop::new(forward, finish_limit).await
+        FinishOnDrop::new(forward, finish_limit).await
     }
 
     /// Forwards for itself only.

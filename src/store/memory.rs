@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 use moka::{ops::compute::Op, sync::Cache};
 
 use super::{Peek, Put, Store, StoreError};

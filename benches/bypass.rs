@@ -1,0 +1,60 @@
+//! What does a request cost that the cache does not handle?
+//!
+//! Against the same service without the cache. Target: not one allocation more.
+
+#![expect(clippy::unwrap_used, reason = "a bench may panic")]
+
+#[path = "common/allocations.rs"]
+mod allocations;
+mod common;
+
+use bytes::Bytes;
+use common::{
+    exchange::{Prepared, URI, exchange, get, reply, request},
+    table::Table,
+    timing::{Case, interleaved, run_one},
+};
+use microcache::{CacheLayer, MemoryStore, Policy};
+use tower::Layer;
+
+fn main() {
+    let mut cases = cases();
+    if allocations::uncounted(|| run_one(&mut cases)) {
+        return;
+    }
+    let times = allocations::uncounted(|| interleaved(&mut cases, 64, 5_000));
+    let mut table = Table::new(&["case", "ns", "p10", "p90", "x bare", "allocations", "bytes"]);
+    for (case, times_here) in cases.iter_mut().zip(&times) {
+        let (allocations, bytes) = allocations::allocated(case);
+        table.row([
+            case.name.to_owned(),
+            format!("{:.0}", times_here.median()),
+            format!("{:.0}", times_here.percentile(10)),
+            format!("{:.0}", times_here.percentile(90)),
+            format!("{:.2}", times_here.median() / times[0].median()),
+            format!("{allocations:.2}"),
+            format!("{bytes:.0}"),
+        ]);
+    }
+    table.print("a request that the cache does not handle (target: no allocation more than bare)");
+}
+
+fn cases() -> Vec<Case<'static>> {
+    let post = || request("POST", URI);
+    let origin = Prepared::new(reply(Bytes::from(vec![b'x'; 1 << 10])));
+    let layer = CacheLayer::new(MemoryStore::with_max_bytes(1 << 20));
+    let paused = CacheLayer::new(MemoryStore::with_max_bytes(1 << 20));
+    paused.handle().pause();
+    let by_policy = layer.with_policy(Policy::new().bypass_when(|_| true));
+
+    let mut bare = origin.clone();
+    let mut method = layer.layer(origin.clone());
+    let mut paused = paused.layer(origin.clone());
+    let mut by_policy = by_policy.layer(origin);
+    vec![
+        Case::new("bare", post, move |request| exchange(&mut bare, request)),
+        Case::new("bypass", post, move |request| exchange(&mut method, request)),
+        Case::new("bypass-paused", get, move |request| exchange(&mut paused, request)),
+        Case::new("bypass-policy", get, move |request| exchange(&mut by_policy, request)),
+    ]
+}

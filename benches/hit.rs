@@ -1,0 +1,89 @@
+//! What does a memory hit cost?
+//!
+//! Against the floor: a service that clones a response that is ready. Target: at most twice its time, and at most
+//! six allocations more. The body is shared, so its size must not matter.
+
+#![expect(clippy::unwrap_used, reason = "a bench may panic")]
+
+#[path = "common/allocations.rs"]
+mod allocations;
+mod common;
+
+use bytes::Bytes;
+use common::{
+    exchange::{Ask, Prepared, Reply, URI, answered, exchange, get, reply, request, varied_reply},
+    table::Table,
+    timing::{Case, Times, interleaved, run_one},
+};
+use http::HeaderValue;
+use microcache::{CacheLayer, CacheStatus, MemoryStore};
+use tower::Layer;
+
+fn main() {
+    let mut cases = cases();
+    if allocations::uncounted(|| run_one(&mut cases)) {
+        return;
+    }
+    let times = allocations::uncounted(|| interleaved(&mut cases, 64, 3_000));
+    print(&mut cases, &times);
+}
+
+fn cases() -> Vec<Case<'static>> {
+    vec![
+        floor("floor", 1 << 10),
+        hit("hit", reply(body(1 << 10)), get),
+        hit("hit-1h", varied_reply(body(1 << 10), "public, max-age=3600", ""), get),
+        hit("hit-vary", varied_reply(body(1 << 10), "public, max-age=60", "accept-encoding, accept-language"), get),
+        hit("hit-head", reply(body(1 << 10)), || request("HEAD", URI)),
+        hit("hit-304", reply(body(1 << 10)), if_none_match),
+        floor("floor-64k", 64 << 10),
+        hit("hit-64k", reply(body(64 << 10)), get),
+        floor("floor-1m", 1 << 20),
+        hit("hit-1m", reply(body(1 << 20)), get),
+    ]
+}
+
+fn floor(name: &'static str, bytes: usize) -> Case<'static> {
+    let mut origin = Prepared::new(reply(body(bytes)));
+    Case::new(name, get, move |request| exchange(&mut origin, request))
+}
+
+/// Fresh for longer than this runs.
+fn hit(name: &'static str, reply: Reply, ask: fn() -> Ask) -> Case<'static> {
+    let mut cache = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).layer(Prepared::new(reply));
+    exchange(&mut cache, get());
+    assert!(answered(&mut cache, ask()).extensions().get::<CacheStatus>().is_some_and(CacheStatus::is_hit));
+    Case::new(name, ask, move |request| exchange(&mut cache, request))
+}
+
+fn body(bytes: usize) -> Bytes {
+    Bytes::from(vec![b'x'; bytes])
+}
+
+fn if_none_match() -> Ask {
+    let mut request = get();
+    let tag = HeaderValue::from_static("\"33a64df551425fcc55e4d42a148795d9f25f89d4\"");
+    request.headers_mut().insert("if-none-match", tag);
+    request
+}
+
+fn print(cases: &mut [Case<'_>], times: &[Times]) {
+    let mut table = Table::new(&["case", "ns", "p10", "p90", "x floor", "allocations", "bytes"]);
+    let mut floor = 0.0;
+    for (case, times) in cases.iter_mut().zip(times) {
+        if case.name.starts_with("floor") {
+            floor = times.median();
+        }
+        let (allocations, bytes) = allocations::allocated(case);
+        table.row([
+            case.name.to_owned(),
+            format!("{:.0}", times.median()),
+            format!("{:.0}", times.percentile(10)),
+            format!("{:.0}", times.percentile(90)),
+            format!("{:.2}", times.median() / floor),
+            format!("{allocations:.2}"),
+            format!("{bytes:.0}"),
+        ]);
+    }
+    table.print("a hit in memory, per request (target: 2.0 x floor, 6 allocations more)");
+}
