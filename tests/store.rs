@@ -1,7 +1,5 @@
 //! The stores that come with the crate keep the promises that every store makes.
 
-#![cfg(all(feature = "memory", feature = "test-util"))]
-
 use std::sync::Arc;
 
 use microcache::{MemoryStore, contract};
