@@ -25,16 +25,7 @@ fn main() {
     let times = allocations::uncounted(|| interleaved(&mut cases, 64, 5_000));
     let mut table = Table::new(&["case", "ns", "p10", "p90", "x bare", "allocations", "bytes"]);
     for (case, times_here) in cases.iter_mut().zip(&times) {
-        let (allocations, bytes) = allocations::allocated(case);
-        table.row([
-            case.name.to_owned(),
-            format!("{:.0}", times_here.median()),
-            format!("{:.0}", times_here.percentile(10)),
-            format!("{:.0}", times_here.percentile(90)),
-            format!("{:.2}", times_here.median() / times[0].median()),
-            format!("{allocations:.2}"),
-            format!("{bytes:.0}"),
-        ]);
+        table.row(allocations::costs(case, times_here, times[0].median()));
     }
     table.print("a request that the cache does not handle (target: no allocation more than bare)");
 }

@@ -74,16 +74,7 @@ fn print(cases: &mut [Case<'_>], times: &[Times]) {
         if case.name.starts_with("floor") {
             floor = times.median();
         }
-        let (allocations, bytes) = allocations::allocated(case);
-        table.row([
-            case.name.to_owned(),
-            format!("{:.0}", times.median()),
-            format!("{:.0}", times.percentile(10)),
-            format!("{:.0}", times.percentile(90)),
-            format!("{:.2}", times.median() / floor),
-            format!("{allocations:.2}"),
-            format!("{bytes:.0}"),
-        ]);
+        table.row(allocations::costs(case, times, floor));
     }
     table.print("a hit in memory, per request (target: 2.0 x floor, 6 allocations more)");
 }

@@ -107,16 +107,7 @@ fn print(cases: &mut [Case<'_>], times: &[Times]) {
     let least = times[0].median() + times[1].median();
     let mut table = Table::new(&["case", "ns", "p10", "p90", "x bare + put", "allocations", "bytes"]);
     for (case, times) in cases.iter_mut().zip(times) {
-        let (allocations, bytes) = allocations::allocated(case);
-        table.row([
-            case.name.to_owned(),
-            format!("{:.0}", times.median()),
-            format!("{:.0}", times.percentile(10)),
-            format!("{:.0}", times.percentile(90)),
-            format!("{:.2}", times.median() / least),
-            format!("{allocations:.1}"),
-            format!("{bytes:.0}"),
-        ]);
+        table.row(allocations::costs(case, times, least));
     }
     table.print("a miss, per request");
 }

@@ -6,7 +6,7 @@
 use std::str;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_LENGTH};
 
 /// The members of a comma-separated field over all its lines, in order.
 ///
@@ -102,6 +102,25 @@ pub(crate) fn digits(bytes: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         Some(number.saturating_mul(10).saturating_add(digit))
     })
+}
+
+/// What `Content-Length` says (RFC 9110 §8.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContentLength {
+    /// It is not there.
+    Absent,
+    /// So many bytes.
+    Bytes(u64),
+    /// Lines that differ, or that are no number.
+    Malformed,
+}
+
+pub(crate) fn content_length(headers: &HeaderMap) -> ContentLength {
+    match singleton(headers, &CONTENT_LENGTH) {
+        Singleton::Absent => ContentLength::Absent,
+        Singleton::One(value) => digits(value.as_bytes()).map_or(ContentLength::Malformed, ContentLength::Bytes),
+        Singleton::Conflicting => ContentLength::Malformed,
+    }
 }
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).

@@ -8,7 +8,7 @@ use http_body::Body;
 
 use crate::{
     body::{CacheBody, FillReader},
-    field::{Singleton, digits, singleton},
+    field::{ContentLength, content_length},
     policy::{Carried, Credentials},
     rfc9111::{
         ranges::{RangeRequest, Selected},
@@ -137,7 +137,10 @@ impl Ask {
             strip_for_not_modified(&mut head.headers);
             return Response::from_parts(head, CacheBody::none());
         }
-        let length = content_length(&head.headers).or_else(|| body.size_hint().exact());
+        let length = match content_length(&head.headers) {
+            ContentLength::Bytes(length) => Some(length),
+            ContentLength::Absent | ContentLength::Malformed => body.size_hint().exact(),
+        };
         if self.is_head {
             if let Some(length) = length {
                 head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
@@ -156,8 +159,7 @@ impl Ask {
             }
             Selected::Unsatisfiable => {
                 head.status = StatusCode::RANGE_NOT_SATISFIABLE;
-                strip_for_unsatisfiable(&mut head.headers);
-                insert_content_range(&mut head.headers, &format!("bytes */{length}"));
+                make_unsatisfiable(&mut head.headers, length);
                 Response::from_parts(head, CacheBody::empty())
             }
         }
@@ -201,33 +203,25 @@ fn part<B>(
     build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::stored(StoredBody { bytes, trailers: None }), status)
 }
 
-/// RFC 9110 §15.5.17.
 fn unsatisfiable<B>(mut headers: HeaderMap, length: u64, status: CacheStatus) -> Response<CacheBody<B>> {
-    strip_for_unsatisfiable(&mut headers);
-    insert_content_range(&mut headers, &format!("bytes */{length}"));
+    make_unsatisfiable(&mut headers, length);
     build(StatusCode::RANGE_NOT_SATISFIABLE, headers, CacheBody::empty(), status)
 }
 
-/// What the origin said of its 200 is not said of a 416: a cache in front that took its freshness would answer the
-/// next request, without a range, with it.
-fn strip_for_unsatisfiable(headers: &mut HeaderMap) {
+/// RFC 9110 §15.5.17. What the origin said of its 200 is not said of a 416: a cache in front that took its freshness
+/// would answer the next request, without a range, with it.
+fn make_unsatisfiable(headers: &mut HeaderMap, length: u64) {
     strip_for_not_modified(headers);
     for name in [header::AGE, header::EXPIRES, header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL] {
         headers.remove(name);
     }
+    insert_content_range(headers, &format!("bytes */{length}"));
 }
 
 /// RFC 9110 §15.3.7.
 fn insert_part(headers: &mut HeaderMap, first: u64, last: u64, length: u64) {
     headers.insert(header::CONTENT_LENGTH, (last - first + 1).into());
     insert_content_range(headers, &format!("bytes {first}-{last}/{length}"));
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    match singleton(headers, &header::CONTENT_LENGTH) {
-        Singleton::One(value) => digits(value.as_bytes()),
-        Singleton::Absent | Singleton::Conflicting => None,
-    }
 }
 
 fn insert_content_range(headers: &mut HeaderMap, text: &str) {

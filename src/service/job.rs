@@ -3,7 +3,7 @@
 use std::{error::Error, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, header, response};
+use http::{HeaderMap, Response, response};
 use http_body::{Body, SizeHint};
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
     body::{BodyError, CacheBody, Collected, FillReader, Replay, collect_ready, concatenate},
     clock::monotonic,
     collapse::Leader,
-    field::{Singleton, digits, singleton},
+    field::{ContentLength, content_length},
     policy::{Plan, SkipReason, Storability},
     rfc9111::{
         age::Exchange,
@@ -71,8 +71,7 @@ impl Job {
         {
             return self.share(head, body, plan, exchange, Use::Share).await;
         }
-        self.fail();
-        self.pass(head, CacheBody::origin(body), self.status.with_detail(reason.detail()))
+        self.decline(head, CacheBody::origin(body), reason, Use::Share)
     }
 
     /// Reads what is there of the body, and stores it or begins a fill.
@@ -142,13 +141,11 @@ impl Job {
     where
         CacheBody<B>: Body,
     {
-        if purpose == Use::Store
-            && !stored.head.initially_remaining().is_zero()
-            && self.core.keep(place, stored.clone()).await
-        {
-            self.status = self.status.with_stored(stored.head.initially_remaining());
-        } else {
+        let remaining = stored.head.initially_remaining();
+        if purpose == Use::Share || remaining.is_zero() {
             self.core.counters.not_stored();
+        } else if self.core.keep(place, stored.clone()).await {
+            self.status = self.status.with_stored(remaining);
         }
         if let Some(leader) = self.leader.take() {
             let landed = Landed::from(stored.clone());
@@ -286,14 +283,10 @@ impl Job {
 /// The length that the origin promises: by field, or by what its body knows of itself. Two that differ, or
 /// one that is no number, are a message that nobody should keep (RFC 9110 §8.6).
 fn declared_length(headers: &HeaderMap, hint: &SizeHint) -> Result<Option<u64>, SkipReason> {
-    let value = match singleton(headers, &header::CONTENT_LENGTH) {
-        Singleton::Absent => return Ok(hint.exact()),
-        Singleton::Conflicting => return Err(SkipReason::Length),
-        Singleton::One(value) => value.as_bytes(),
-    };
-    match (digits(value), hint.exact()) {
-        (None, _) => Err(SkipReason::Length),
-        (Some(length), Some(exact)) if length != exact => Err(SkipReason::Length),
-        (length, _) => Ok(length),
+    match (content_length(headers), hint.exact()) {
+        (ContentLength::Absent, exact) => Ok(exact),
+        (ContentLength::Malformed, _) => Err(SkipReason::Length),
+        (ContentLength::Bytes(length), Some(exact)) if length != exact => Err(SkipReason::Length),
+        (ContentLength::Bytes(length), _) => Ok(Some(length)),
     }
 }

@@ -77,9 +77,10 @@ impl Core {
                 return true;
             }
             Ok(Put::Fenced) => self.counters.fenced(),
-            Ok(Put::Declined) => self.counters.not_stored(),
+            Ok(Put::Declined) => {}
             Err(_) => self.counters.store_failed(),
         }
+        self.counters.not_stored();
         false
     }
 

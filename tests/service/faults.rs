@@ -146,6 +146,27 @@ async fn a_flight_that_landed_between_the_look_and_the_lead_is_not_flown_again()
 }
 
 #[tokio::test]
+async fn a_forward_is_counted_once_as_stored_or_as_not_stored() {
+    let faulty = Faulty::new();
+    faulty.fails.store(true, Ordering::SeqCst);
+    let small = CacheLayer::new(MemoryStore::with_max_bytes(100));
+    for layer in [small, CacheLayer::new(faulty)] {
+        let origin = Origin::default();
+        let mut cache = layer.layer(origin.clone());
+        let (late, feed) = TestBody::declared(4);
+        origin.queue([ok("page"), reply(200, &[], late)]);
+        ask(&mut cache, get("/at-once")).await;
+        let answer = ask(&mut cache, get("/late")).await;
+        feed.data("page");
+        feed.end();
+        assert_eq!(text(answer).await.unwrap(), "page");
+
+        let stats = layer.handle().stats();
+        assert_eq!((stats.forwards, stats.stored, stats.not_stored), (2, 0, 2), "{stats:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_store_too_small_for_the_response_passes_it_on() {
     let (mut cache, origin, _) = cache_on(MemoryStore::with_max_bytes(100), Policy::new());
     origin.queue([ok("one"), ok("two")]);
