@@ -80,12 +80,23 @@ impl Ask {
     }
 
     /// The answer from a stored response.
+    #[inline]
     pub(super) fn answer<B>(
         &self,
         stored: &StoredResponse,
         status: CacheStatus,
         age: Duration,
     ) -> Response<CacheBody<B>> {
+        if self.is_head || self.special.is_some() {
+            return self.answer_special(stored, status, age);
+        }
+        let headers = stored.head.headers_at(age, status.to_value());
+        build(stored.head.status, headers, CacheBody::stored(stored.body.clone()), status)
+    }
+
+    /// The same for a request that asks for less than the whole. Apart, so that the many plain hits do not carry it.
+    #[cold]
+    fn answer_special<B>(&self, stored: &StoredResponse, status: CacheStatus, age: Duration) -> Response<CacheBody<B>> {
         let head = &*stored.head;
         if self.is_not_modified(head.status, &head.headers) {
             return not_modified(head, status, age);
@@ -231,6 +242,7 @@ fn insert_content_range(headers: &mut HeaderMap, text: &str) {
 }
 
 /// `headers` say already what the cache did.
+#[inline]
 fn build<B>(code: StatusCode, headers: HeaderMap, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>> {
     let mut response = Response::new(body);
     *response.status_mut() = code;
