@@ -171,7 +171,7 @@ mod tests {
             let shelf = store.shelf();
             assert!(shelf.bytes <= 40_000, "{} bytes", shelf.bytes);
             assert_eq!(shelf.held.len(), shelf.queue.len());
-            assert_eq!(shelf.bytes, shelf.held.values().map(|held| held.bytes).sum());
+            assert_eq!(shelf.bytes, shelf.held.values().map(|held| held.bytes).sum::<usize>());
         }
 
         let shelf = store.shelf();

@@ -24,14 +24,14 @@ pub use self::store::MemoryStore;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::store::contract;
 pub use self::{
-    body::{BodyError, CacheBody},
+    body::{BodyError, CacheBody, RequestContent},
     clock::Clock,
     collapse::{Collapse, Overflow},
     handle::CacheHandle,
-    key::{CacheKey, KeySpec, QueryRule, RequestHead, Tenancy, Tenant},
+    key::{CacheKey, Content, KeySpec, QueryRule, RequestHead, Tenancy, Tenant},
     layers::{CacheLayer, CacheLayerBuilder, CollapseLayer, ConfigError},
     observe::Stats,
-    policy::Policy,
+    policy::{Freshness, Policy, Scope},
     service::{Cache, ResponseFuture},
     status::{CacheStatus, ForwardReason},
     store::{Peek, Put, Store, StoreError, StoreErrorKind},

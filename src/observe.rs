@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     hits: AtomicU64,
+    stale: AtomicU64,
+    invalidations: AtomicU64,
     forwards: AtomicU64,
     bypasses: AtomicU64,
     collapsed: AtomicU64,
@@ -30,6 +32,10 @@ pub(crate) struct Counters {
 pub struct Stats {
     /// Requests answered from the store.
     pub hits: u64,
+    /// Requests answered with a stale response because the origin failed, or did not answer in time.
+    pub stale: u64,
+    /// Target URIs invalidated by unsafe methods (RFC 9111 §4.4).
+    pub invalidations: u64,
     /// Requests sent to the origin, those that were bypassed apart.
     pub forwards: u64,
     /// Requests handed to the origin untouched.
@@ -51,6 +57,14 @@ pub struct Stats {
 impl Counters {
     pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn stale(&self) {
+        self.stale.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn invalidated(&self) {
+        self.invalidations.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn forwarded(&self) {
@@ -89,6 +103,8 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Stats {
             hits: read(&self.hits),
+            stale: read(&self.stale),
+            invalidations: read(&self.invalidations),
             forwards: read(&self.forwards),
             bypasses: read(&self.bypasses),
             collapsed: read(&self.collapsed),

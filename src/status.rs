@@ -73,6 +73,17 @@ impl CacheStatus {
         Self { ttl: Some(whole(remaining)), ..Self::default() }
     }
 
+    /// Served stale: §2.4 has a negative time to live for that.
+    pub(crate) fn stale_hit(stale_for: Duration) -> Self {
+        Self { ttl: Some(-whole(stale_for)), ..Self::default() }
+    }
+
+    /// Served stale, after the origin was asked in vain.
+    pub(crate) fn with_stale(mut self, stale_for: Duration) -> Self {
+        self.ttl = Some(-whole(stale_for));
+        self
+    }
+
     pub(crate) fn forward(reason: ForwardReason) -> Self {
         Self { forward: Some(reason), ..Self::default() }
     }
@@ -116,7 +127,7 @@ impl CacheStatus {
         self.forward_status
     }
 
-    /// The remaining freshness in whole seconds, rounded up (§2.4).
+    /// The remaining freshness in whole seconds, rounded up; negative when it was served stale (§2.4).
     #[must_use]
     pub fn ttl(&self) -> Option<i64> {
         self.ttl
@@ -239,6 +250,7 @@ mod tests {
         let table = [
             (CacheStatus::hit(Duration::from_millis(1)), "microcache; hit; ttl=1"),
             (CacheStatus::hit(Duration::from_secs(3600)), "microcache; hit; ttl=3600"),
+            (CacheStatus::stale_hit(Duration::from_millis(1)), "microcache; hit; ttl=-1"),
             (CacheStatus::forward(ForwardReason::UriMiss), "microcache; fwd=uri-miss"),
             (
                 CacheStatus::forward(ForwardReason::Stale)

@@ -25,6 +25,10 @@ pub(crate) struct Upstream {
 pub(crate) struct Flags {
     pub(crate) listen: String,
     pub(crate) default_freshness: Option<Duration>,
+    /// None: it was not said.
+    heuristic_freshness: Option<Option<Duration>>,
+    pub(crate) stale_while_revalidate: Duration,
+    pub(crate) stale_if_error: Duration,
     pub(crate) store_bytes: u64,
     pub(crate) tenant: TenantBy,
     pub(crate) ignore_query: Option<Vec<String>>,
@@ -51,6 +55,9 @@ impl Default for Flags {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             default_freshness: Some(Duration::from_secs(1)),
+            heuristic_freshness: None,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
             store_bytes: 64 << 20,
             tenant: TenantBy::Nobody,
             ignore_query: None,
@@ -94,13 +101,20 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Asked, 
 }
 
 impl Flags {
+    /// How long is guessed from `Last-Modified` at most. Without a default freshness the standard alone counts, and
+    /// that has a guess.
+    pub(crate) fn heuristic_freshness(&self) -> Option<Duration> {
+        let is_standard_alone = self.default_freshness.is_none();
+        self.heuristic_freshness.unwrap_or_else(|| is_standard_alone.then_some(Duration::from_secs(24 * 60 * 60)))
+    }
+
     fn set(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
         match name {
             "--listen" => self.listen = host_and_port(value.given()?)?,
-            "--default-freshness" => {
-                let text = value.given()?;
-                self.default_freshness = if text == "none" { None } else { Some(duration(&text)?) };
-            }
+            "--default-freshness" => self.default_freshness = duration_or_none(&value.given()?)?,
+            "--heuristic-freshness" => self.heuristic_freshness = Some(duration_or_none(&value.given()?)?),
+            "--stale-while-revalidate" => self.stale_while_revalidate = duration(&value.given()?)?,
+            "--stale-if-error" => self.stale_if_error = duration(&value.given()?)?,
             "--store" => self.store_bytes = store(&value.given()?)?,
             "--tenant" => self.tenant = tenant(&value.given()?)?,
             "--ignore-query" => self.ignore_query = Some(names(&value.given()?)?),
@@ -127,8 +141,6 @@ impl Flags {
                 "--memcached"
             }
             "--near-freshness" => duration(&value.given()?).map(|_| "--near-freshness")?,
-            "--stale-while-revalidate" => duration(&value.given()?).map(|_| "--stale-while-revalidate")?,
-            "--stale-if-error" => duration(&value.given()?).map(|_| "--stale-if-error")?,
             "--only-keyed-input" => {
                 value.absent()?;
                 return Err(NOT_AVAILABLE.to_owned());
@@ -228,6 +240,10 @@ fn names(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
+fn duration_or_none(text: &str) -> Result<Option<Duration>, String> {
+    if text == "none" { Ok(None) } else { duration(text).map(Some) }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
     quantity(text, &units)
@@ -273,12 +289,14 @@ usage: reverse_proxy --upstream URL [flags]
   --threads N                  worker threads [one per core]
 
 what is stored
-  --default-freshness 1s|none  for responses that do not say how long they are fresh [1s]
+  --default-freshness 1s|none  for responses that do not say how long they are fresh; none: what RFC 9111 says [1s]
+  --heuristic-freshness 1h|none
+                               a tenth of the time since Last-Modified, at most this [none; with no default: 24h]
   --store memory:SIZE          where, and how much [memory:64MiB]
   --max-body SIZE              larger bodies are passed on and not stored [1MiB]
   --ignore-cookies             cookies do not change what the upstream answers
-  --stale-while-revalidate 1s  (no effect yet)
-  --stale-if-error 10s         (no effect yet)
+  --stale-while-revalidate 1s  how long stale responses are served while they are refreshed [0s]
+  --stale-if-error 10s         how long stale responses are served when the upstream fails [0s]
 
 who shares what
   --tenant BY                  shared, host, header:NAME, or path:N for the Nth segment from 0 [shared]

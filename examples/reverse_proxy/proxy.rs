@@ -64,6 +64,11 @@ fn policy(flags: &Flags) -> Policy {
         Some(lifetime) => policy.default_freshness(lifetime),
         None => policy.without_default_freshness(),
     };
+    let policy = match flags.heuristic_freshness() {
+        Some(at_most) => policy.heuristic_freshness(at_most),
+        None => policy,
+    };
+    let policy = policy.stale_while_revalidate(flags.stale_while_revalidate).stale_if_error(flags.stale_if_error);
     if flags.ignore_cookies { policy.ignore_cookies() } else { policy }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn concatenate(chunks: &[Bytes]) -> Bytes {
     whole.freeze()
 }
 
-/// A body of which some was read: that first, then the rest as it comes.
+/// A body of which some was read, or all: that first, then the rest as it comes.
 pub(crate) struct Replay<B> {
     ready: VecDeque<Bytes>,
     rest: Rest<B>,
@@ -96,6 +96,7 @@ pub(crate) struct Replay<B> {
 pub(crate) enum Rest<B> {
     Body(Pin<Box<B>>),
     Failed(Option<BodyError>),
+    Nothing,
 }
 
 impl<B> Replay<B> {
@@ -105,6 +106,10 @@ impl<B> Replay<B> {
 
     pub(crate) fn failed(ready: Vec<Bytes>, error: BodyError) -> Self {
         Self::new(ready, Rest::Failed(Some(error)))
+    }
+
+    pub(crate) fn whole(ready: Vec<Bytes>) -> Self {
+        Self::new(ready, Rest::Nothing)
     }
 }
 
@@ -120,6 +125,7 @@ where
         match &mut self.rest {
             Rest::Body(body) => body.as_mut().poll_frame(cx).map_err(BodyError::new),
             Rest::Failed(error) => Poll::Ready(error.take().map(Err)),
+            Rest::Nothing => Poll::Ready(None),
         }
     }
 
@@ -128,12 +134,14 @@ where
             && match &self.rest {
                 Rest::Body(body) => body.is_end_stream(),
                 Rest::Failed(error) => error.is_none(),
+                Rest::Nothing => true,
             }
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let ready: u64 = self.ready.iter().map(|chunk| chunk.len() as u64).sum();
         match &self.rest {
+            Rest::Nothing => SizeHint::with_exact(ready),
             // How much would have come is not known.
             Rest::Failed(_) => {
                 let mut hint = SizeHint::new();

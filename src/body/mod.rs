@@ -3,6 +3,7 @@
 mod collect;
 mod fill;
 mod part;
+mod request;
 
 use std::{
     error::Error,
@@ -17,6 +18,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use self::part::Part;
+pub use self::request::RequestContent;
+pub(crate) use self::request::{Read, read_content};
 pub(crate) use self::{
     collect::{Collected, Replay, collect_ready, concatenate},
     fill::{End, Fill, FillReader, FillState, WeakFill},
@@ -44,7 +47,7 @@ pin_project! {
         Stored { body: StoredBody },
         // The origin's, as it comes.
         Origin { #[pin] body: B },
-        // The origin's, of which some was already read.
+        // The origin's, of which some was already read, or pieces that are all here.
         Replay { replay: Box<Replay<B>> },
         // One that others read, too.
         Fill { reader: Box<FillReader> },
@@ -66,6 +69,11 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::Replay { replay: Box::new(replay) } }
     }
 
+    /// These bytes, one after the other, without trailers.
+    pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
+        Self::replay(Replay::whole(pieces))
+    }
+
     pub(crate) fn fill(reader: FillReader) -> Self {
         Self { kind: Kind::Fill { reader: Box::new(reader) } }
     }
@@ -73,6 +81,14 @@ impl<B> CacheBody<B> {
     /// The bytes `first..=last` of `body`, as they come.
     pub(crate) fn part(body: Self, first: u64, last: u64) -> Self {
         Self { kind: Kind::Part { part: Box::new(Part::new(body, first, last)) } }
+    }
+
+    /// The whole body, if it is here.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match &self.kind {
+            Kind::Stored { body } => Some(&body.bytes),
+            Kind::None | Kind::Origin { .. } | Kind::Replay { .. } | Kind::Fill { .. } | Kind::Part { .. } => None,
+        }
     }
 
     pub(crate) fn none() -> Self {

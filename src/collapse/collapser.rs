@@ -45,14 +45,20 @@ impl<T: Clone> Collapser<T> {
         Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new() }
     }
 
-    /// Joins the flight for `key`, or begins one.
-    pub(crate) fn join(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Role<T> {
+    /// Joins the flight for `key`, or begins one. `fenced`: flights that began no later take no more followers.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        key: &str,
+        settings: &Collapse,
+        fenced: Option<Instant>,
+        now: Instant,
+    ) -> Role<T> {
         let mut shard = self.shard(key);
         if shard.markers.is_marked(self.hash(key), now) {
             return Role::Marked;
         }
         if let Some(flight) = shard.flights.get(key) {
-            match flight.join(self, settings, now) {
+            match flight.join(self, settings, fenced, now) {
                 Joined::Leader(leader) => return Role::Leader(leader),
                 Joined::Follower(follower) => return Role::Follower(follower),
                 Joined::Full => return Role::Full,
@@ -63,6 +69,17 @@ impl<T: Clone> Collapser<T> {
         let (flight, leader) = Flight::begin(self, key, settings, now);
         shard.flights.insert(flight.key(), flight);
         Role::Leader(leader)
+    }
+
+    /// Begins a flight for `key` if there is none yet: for what is refreshed while nobody waits.
+    pub(crate) fn lead(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Option<Leader<T>> {
+        let mut shard = self.shard(key);
+        if shard.flights.get(key).is_some_and(|flight| !flight.is_closed(now)) {
+            return None;
+        }
+        let (flight, leader) = Flight::begin(self, key, settings, now);
+        shard.flights.insert(flight.key(), flight);
+        Some(leader)
     }
 
     /// Forgets that `key` was not reusable: a response for it was stored.

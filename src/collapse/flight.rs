@@ -20,6 +20,8 @@ pub(super) struct Flight<T> {
 struct State<T> {
     phase: Phase<T>,
     attempt: u32,
+    /// When its forward began.
+    began: Instant,
     /// From here on it takes no more followers.
     closes: Option<Instant>,
     followers: usize,
@@ -65,6 +67,12 @@ impl<T> Flight<T> {
         Arc::clone(&self.key)
     }
 
+    /// Whether it takes no more followers.
+    pub(super) fn is_closed(&self, now: Instant) -> bool {
+        let state = self.state();
+        matches!(state.phase, Phase::Vacant) || state.closes.is_some_and(|closes| closes <= now)
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,7 +85,8 @@ impl<T: Clone> Flight<T> {
         settings: &Collapse,
         now: Instant,
     ) -> (Arc<Self>, Leader<T>) {
-        let state = State { phase: Phase::Led, attempt: 1, closes: now.checked_add(settings.lock_age), followers: 0 };
+        let closes = now.checked_add(settings.lock_age);
+        let state = State { phase: Phase::Led, attempt: 1, began: now, closes, followers: 0 };
         let (state, changed) = (Mutex::new(state), Notify::new());
         let flight = Arc::new(Self { key: key.into(), settings: settings.clone(), state, changed });
         let leader = Leader { collapser: Arc::clone(collapser), flight: Arc::clone(&flight), is_over: false };
@@ -88,12 +97,15 @@ impl<T: Clone> Flight<T> {
         self: &Arc<Self>,
         collapser: &Arc<Collapser<T>>,
         settings: &Collapse,
+        fenced: Option<Instant>,
         now: Instant,
     ) -> Joined<T> {
         let mut state = self.state();
         match state.phase {
             // The followers it had have all left, or have not looked yet: the arrival is the successor.
             Phase::Vacant => Joined::Leader(self.succeed(&mut state, collapser, now)),
+            // What it brings was invalidated before this request came.
+            _ if fenced.is_some_and(|fenced| state.began <= fenced) => Joined::TooOld,
             _ if state.closes.is_some_and(|closes| closes <= now) => Joined::TooOld,
             _ if state.followers >= settings.max_followers => Joined::Full,
             _ => {
@@ -106,6 +118,7 @@ impl<T: Clone> Flight<T> {
     fn succeed(self: &Arc<Self>, state: &mut State<T>, collapser: &Arc<Collapser<T>>, now: Instant) -> Leader<T> {
         state.phase = Phase::Led;
         state.attempt += 1;
+        state.began = now;
         state.closes = now.checked_add(self.settings.lock_age);
         Leader { collapser: Arc::clone(collapser), flight: Arc::clone(self), is_over: false }
     }

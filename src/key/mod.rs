@@ -1,6 +1,7 @@
 //! Cache keys (RFC 9111 §2): which requests may be answered with the same stored responses.
 //!
-//! Pure: the head of a request and a tenant in, one text out. No policy, no store, no clock.
+//! Pure: the head of a request, its tenant and the digest of its content in, one text out. No policy, no store, no
+//! clock.
 //!
 //! A key is *framed and injective*: from its text follow the bytes of each component, so that no component,
 //! nor two together, can pass for another. Nothing is dropped, decoded or merged unless a [`QueryRule`] says
@@ -8,18 +9,30 @@
 //! to another. The text is
 //!
 //! ```text
-//! {tenant}|{method}|{authority}|{path}?{query}[|h:{field}[={line}]*]*[|c:{cookie}[={value}|;{piece}]*]*
+//! {tenant}|{method}|{authority}|{path}?{query}[|h:{field}[={line}]*]*[|c:{cookie}[={value}|;{piece}]*]*[|b:{digest}]
 //! acme|GET|shop.example|/products?a=1&b=2
 //! ```
 //!
-//! in visible ASCII; see [`escape`] for how. Fields that override the target ([`overrides`]) come in by themselves. GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has
-//! no name. An absent query, field or cookie differs from an empty one.
+//! in visible ASCII; see [`escape`] for how. Fields that override the target ([`overrides`]) come in by themselves.
+//! GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has no name. An absent query, field or cookie
+//! differs from an empty one. The digest is 64 hex digits, of the content and the fields that say what it is
+//! ([`Content`]); a key without it differs from that of empty content.
+//!
+//! The key of a [variant](CacheKey::variant) goes on with the nominated fields. Those that have a [normal
+//! form](normal_form) are the one thing merged without being asked: their definition says what means the same.
+//!
+//! ```text
+//! [|n:{field}={normal form}]  or  [|v:{field}[={line}]*]  for each field
+//! ```
 
 use std::{borrow::Borrow, borrow::Cow, fmt};
 
 use http::{HeaderMap, HeaderName};
 
+use crate::rfc9111::normal::normal_form;
+
 mod authority;
+mod content;
 mod cookies;
 mod escape;
 mod head;
@@ -30,6 +43,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 
+pub use content::Content;
 pub use head::RequestHead;
 pub use query::QueryRule;
 pub use spec::KeySpec;
@@ -85,7 +99,8 @@ impl CacheKey {
         Cow::Owned(format!("{head}~{digest}"))
     }
 
-    /// The key of one variant: this one and the lines of the nominated fields (RFC 9111 §4.1).
+    /// The key of one variant: this one and the nominated fields, in their normal form or line by line (RFC 9111
+    /// §4.1). Two requests have the same exactly if each matches what the other says in these.
     ///
     /// The names must be sorted and without duplicates, so that one variant has one key. Without names it is
     /// this key again. Fails if it would be longer than 8 KiB.
@@ -93,10 +108,26 @@ impl CacheKey {
         let mut text = String::with_capacity(self.0.len() + 64 * names.len());
         text.push_str(&self.0);
         for name in names {
-            push_field(&mut text, "|v:", name, request)?;
+            match normal_form(request, name) {
+                // A tag of its own: no lines can pass for a normal form.
+                Some(form) => push_normal(&mut text, name, &form)?,
+                None => push_field(&mut text, "|v:", name, request)?,
+            }
         }
         within_limit(text.len())?;
         Ok(Self(text))
+    }
+
+    /// The tenant, the authority, and the path with the query that count: what an unsafe method invalidates,
+    /// whatever the method, the fields and the content that are part of the key (RFC 9111 §4.4). The scheme does not
+    /// count, since most requests do not tell theirs.
+    pub(crate) fn target(&self) -> (&str, &str, &str) {
+        // In a component the separator is escaped.
+        let mut components = self.0.splitn(5, '|');
+        let tenant = components.next().unwrap_or_default();
+        let authority = components.nth(1).unwrap_or_default();
+        let authority = authority.split_once("://").map_or(authority, |(_, authority)| authority);
+        (tenant, authority, components.next().unwrap_or_default())
     }
 
     /// Gives the buffer back, for the next key.
@@ -140,6 +171,16 @@ fn push_field(out: &mut String, tag: &str, name: &HeaderName, headers: &HeaderMa
         out.push('=');
         escape::push(out, line.as_bytes(), is_mark);
     }
+    Ok(())
+}
+
+/// Appends the tag, the name, `=` and the normal form of the field: all that follows the first `=`.
+fn push_normal(out: &mut String, name: &HeaderName, form: &str) -> Result<(), KeyError> {
+    within_limit(out.len() + form.len())?;
+    out.push_str("|n:");
+    escape::push_str(out, name.as_str(), |byte| byte == b'=');
+    out.push('=');
+    escape::push_str(out, form, |_| false);
     Ok(())
 }
 

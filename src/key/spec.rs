@@ -104,7 +104,7 @@ impl KeySpec {
     #[must_use]
     pub fn key(&self, request: RequestHead<'_>, tenant: &Tenant) -> Option<CacheKey> {
         let overrides = request.headers().keys().any(|name| overrides::is_override(name.as_str()));
-        self.write(&request, overrides, tenant, String::new()).ok()
+        self.write(&request, overrides, tenant, None, String::new()).ok()
     }
 
     /// Whether the cookie of this name is part of the key.
@@ -113,16 +113,17 @@ impl KeySpec {
     }
 
     /// The key of a request, in `buffer`, which comes back with the error if there is none. `overrides`: it has
-    /// fields that override its target.
+    /// fields that override its target. `content`: the digest of its content, if that counts.
     pub(crate) fn write(
         &self,
         request: &RequestHead<'_>,
         overrides: bool,
         tenant: &Tenant,
+        content: Option<&blake3::Hash>,
         mut buffer: String,
     ) -> Result<CacheKey, (KeyError, String)> {
         buffer.clear();
-        match self.push(&mut buffer, *request, overrides, tenant) {
+        match self.push(&mut buffer, *request, overrides, tenant, content) {
             Ok(()) => Ok(CacheKey(buffer)),
             Err(error) => Err((error, buffer)),
         }
@@ -134,6 +135,7 @@ impl KeySpec {
         request: RequestHead<'_>,
         overrides: bool,
         tenant: &Tenant,
+        content: Option<&blake3::Hash>,
     ) -> Result<(), KeyError> {
         if tenant.is_unidentified() {
             return Err(KeyError::UnidentifiedTenant);
@@ -167,6 +169,10 @@ impl KeySpec {
         }
         for name in &self.cookies {
             cookies::push(out, name, request.headers())?;
+        }
+        if let Some(digest) = content {
+            out.push_str("|b:");
+            out.push_str(&digest.to_hex());
         }
         within_limit(out.len())
     }

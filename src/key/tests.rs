@@ -5,11 +5,12 @@ use std::{
 
 use http::{
     HeaderValue, Method, Request,
-    header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HOST},
+    header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HOST},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
+use crate::rfc9111::{normal::testing::negotiating, variants::Nominated};
 
 /// Undoes the escapes of a component, strictly.
 pub(super) fn unescape(component: &str) -> Vec<u8> {
@@ -30,7 +31,9 @@ fn get(uri: &str) -> Request<()> {
 
 fn key(spec: &KeySpec, request: &Request<()>) -> Result<String, KeyError> {
     let head = RequestHead::of(request);
-    spec.write(&head, true, &Tenant::shared(), String::new()).map(CacheKey::into_buffer).map_err(|(error, _)| error)
+    spec.write(&head, true, &Tenant::shared(), None, String::new())
+        .map(CacheKey::into_buffer)
+        .map_err(|(error, _)| error)
 }
 
 fn query_in_key(rule: &QueryRule, uri: &str) -> String {
@@ -265,7 +268,8 @@ fn a_request_without_a_key_gives_the_buffer_back() {
         (get("/"), Tenant::named("a".repeat(8192)), KeyError::TooLong),
     ] {
         let head = RequestHead::of(&request);
-        let (error, buffer) = KeySpec::new().write(&head, true, &tenant, String::with_capacity(1234)).unwrap_err();
+        let (error, buffer) =
+            KeySpec::new().write(&head, true, &tenant, None, String::with_capacity(1234)).unwrap_err();
 
         assert_eq!(error, expected);
         assert!(buffer.capacity() >= 1234);
@@ -279,10 +283,33 @@ fn a_reused_buffer_leaves_no_trace_of_the_key_before() {
     let (first, second) = (RequestHead::of(&first), RequestHead::of(&second));
     let spec = KeySpec::new();
 
-    let buffer = spec.write(&first, true, &Tenant::named("acme"), "garbage".to_owned()).unwrap().into_buffer();
-    let reused = spec.write(&second, true, &Tenant::shared(), buffer).unwrap();
+    let buffer = spec.write(&first, true, &Tenant::named("acme"), None, "garbage".to_owned()).unwrap().into_buffer();
+    let reused = spec.write(&second, true, &Tenant::shared(), None, buffer).unwrap();
 
     assert_eq!(reused.as_str(), "|GET||/b");
+}
+
+#[test]
+fn the_digest_of_content_is_the_last_component() {
+    let mut request = Request::builder().method("QUERY").uri("/a?b").body(()).unwrap();
+    request.headers_mut().insert(COOKIE, HeaderValue::from_static("c=1|b:2"));
+    let (spec, digest) = (KeySpec::new().cookie("c"), blake3::hash(b"content"));
+    let write = |content| {
+        spec.write(&RequestHead::of(&request), true, &Tenant::shared(), content, String::new()).unwrap().into_buffer()
+    };
+
+    assert_eq!(write(None), "|QUERY||/a?b|c:c=1%7Cb:2");
+    assert_eq!(write(Some(&digest)), format!("|QUERY||/a?b|c:c=1%7Cb:2|b:{}", digest.to_hex()));
+}
+
+#[test]
+fn a_key_with_a_digest_has_room_for_it() {
+    let request = get(&format!("/{}", "a".repeat(MAX_BYTES - 64)));
+    let (head, digest) = (RequestHead::of(&request), blake3::hash(b""));
+    let write = |content| KeySpec::new().write(&head, true, &Tenant::shared(), content, String::new());
+
+    assert!(write(None).is_ok());
+    assert!(matches!(write(Some(&digest)), Err((KeyError::TooLong, _))));
 }
 
 #[test]
@@ -315,6 +342,44 @@ fn variant_adds_the_lines_of_the_nominated_fields() {
     assert_eq!(variant(&[ACCEPT, ACCEPT_LANGUAGE]).unwrap().as_str(), "|GET||/a?x|v:accept=b=a%3D|v:accept-language");
     request.headers_mut().insert(ACCEPT, HeaderValue::from_str(&"a".repeat(MAX_BYTES)).unwrap());
     assert_eq!(key.variant(&[ACCEPT], request.headers()), Err(KeyError::TooLong));
+}
+
+/// The key of a variant without what is before the nominated fields.
+fn variant_of(names: &[HeaderName], headers: &HeaderMap) -> String {
+    let key = KeySpec::new().key(RequestHead::of(&get("/a")), &Tenant::shared()).unwrap();
+    key.variant(names, headers).unwrap().as_str().strip_prefix("|GET||/a").unwrap().to_owned()
+}
+
+fn variant_of_lines<V: AsRef<[u8]>>(name: &HeaderName, lines: impl IntoIterator<Item = V>) -> String {
+    let lines = lines.into_iter().map(|line| (name.clone(), HeaderValue::from_bytes(line.as_ref()).unwrap()));
+    variant_of(std::slice::from_ref(name), &lines.collect())
+}
+
+#[test]
+fn variant_adds_the_normal_form_of_a_field_that_has_one() {
+    for (name, lines, expected) in [
+        (ACCEPT_ENCODING, &[] as &[&str], "|v:accept-encoding"),
+        (ACCEPT_ENCODING, &[""], "|n:accept-encoding="),
+        (ACCEPT_ENCODING, &["*"], "|n:accept-encoding=*"),
+        (ACCEPT_ENCODING, &["GZip ; q=0.5", "br"], "|n:accept-encoding=br,gzip;q=0.500"),
+        (ACCEPT_ENCODING, &["a|b%7C~"], "|n:accept-encoding=a%7Cb%257c%7E"),
+        (ACCEPT_ENCODING, &["br;x=1", "GZip"], "|v:accept-encoding=br;x%3D1=GZip"),
+        (ACCEPT_ENCODING, &["br|n:accept-encoding=gzip"], "|v:accept-encoding=br%7Cn:accept-encoding%3Dgzip"),
+        (ACCEPT_LANGUAGE, &["en;q=0, de-AT"], "|n:accept-language=de-at,en;q=0.000"),
+        (ACCEPT_LANGUAGE, &["de_AT"], "|v:accept-language=de_AT"),
+        (ACCEPT, &["A/b"], "|v:accept=A/b"),
+    ] {
+        assert_eq!(variant_of_lines(&name, lines), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_normal_form_over_the_limit_of_a_key_is_refused() {
+    let key = KeySpec::new().key(RequestHead::of(&get("/")), &Tenant::shared()).unwrap();
+    let value = HeaderValue::from_str(&"a".repeat(MAX_BYTES)).unwrap();
+    let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, value)]);
+
+    assert_eq!(key.variant(&[ACCEPT_ENCODING], &headers), Err(KeyError::TooLong));
 }
 
 #[test]
@@ -537,6 +602,45 @@ fn apply(sample: &mut Sample, other: &Sample, what: u8, index: &prop::sample::In
     }
 }
 
+/// A coding or a language, in lower case, and its weight in thousandths.
+type Weighted = (String, u16);
+
+/// A few codings, each once, sorted.
+fn codings() -> impl Strategy<Value = Vec<Weighted>> {
+    let weight = prop_oneof![select(vec![0, 1, 10, 100, 500, 1000]), 0..=1000_u16];
+    proptest::collection::btree_map("[a-c|%~*]{1,2}|gzip|identity", weight, 1..6)
+        .prop_map(|map| map.into_iter().collect())
+}
+
+/// Members without blanks, all with three decimals.
+fn plain(members: &[Weighted]) -> String {
+    let member = |(name, weight): &Weighted| format!("{name};q={}.{:03}", weight / 1000, weight % 1000);
+    members.iter().map(member).collect::<Vec<_>>().join(",")
+}
+
+/// Ways to write the same members in the same order: other case, blanks, decimals, lines and repetition.
+fn spelled(members: Vec<Weighted>) -> impl Strategy<Value = Vec<String>> {
+    let spellings = vec((any::<[bool; 5]>(), select(vec!["", " ", "\t", " \t "])), members.len());
+    spellings.prop_map(move |spellings| {
+        let mut lines = vec![String::new()];
+        for ((name, weight), ([upper, short, twice, bare, new_line], blank)) in members.iter().zip(spellings) {
+            let name = if upper { name.to_ascii_uppercase() } else { name.clone() };
+            let decimals = format!("{}.{:03}", weight / 1000, weight % 1000);
+            let decimals = if short { decimals.trim_end_matches('0') } else { &decimals };
+            let parameter = if upper { "Q" } else { "q" };
+            let member = match *weight == 1000 && bare {
+                true => format!("{blank}{name}{blank},"),
+                false => format!("{blank}{name}{blank};{blank}{parameter}={decimals}{blank},"),
+            };
+            if new_line {
+                lines.push(String::new());
+            }
+            lines.last_mut().unwrap().push_str(&member.repeat(1 + usize::from(twice)));
+        }
+        lines
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
@@ -579,6 +683,56 @@ proptest! {
     }
 
     #[test]
+    fn requests_share_the_key_of_a_variant_if_they_match(one in negotiating(), other in negotiating()) {
+        for names in [&[ACCEPT][..], &[ACCEPT_ENCODING], &[ACCEPT_LANGUAGE], &[ACCEPT_ENCODING, ACCEPT_LANGUAGE]] {
+            let keys_are_equal = variant_of(names, &one) == variant_of(names, &other);
+
+            prop_assert_eq!(keys_are_equal, Nominated::new(names, &one).matches(&other));
+            prop_assert_eq!(keys_are_equal, Nominated::new(names, &other).matches(&one));
+        }
+    }
+
+    #[test]
+    fn codings_may_be_spelled_and_ordered_in_any_way((written, rewritten) in codings().prop_flat_map(|codings| {
+        (spelled(codings.clone()), Just(codings).prop_shuffle().prop_flat_map(spelled))
+    })) {
+        let key = variant_of_lines(&ACCEPT_ENCODING, &written);
+
+        prop_assert!(key.starts_with("|n:"), "{}", key);
+        prop_assert_eq!(key, variant_of_lines(&ACCEPT_ENCODING, &rewritten), "{:?} {:?}", written, rewritten);
+    }
+
+    #[test]
+    fn other_codings_or_weights_are_another_variant(one in codings(), other in codings(), which: prop::sample::Index) {
+        let key = |codings: &[Weighted]| variant_of_lines(&ACCEPT_ENCODING, [plain(codings)]);
+        let mut edited = one.clone();
+        let which = which.index(edited.len());
+        edited[which].1 = (edited[which].1 + 1) % 1001;
+        let mut fewer = one.clone();
+        fewer.remove(which);
+
+        prop_assert_eq!(key(&one) == key(&other), one == other);
+        prop_assert_ne!(key(&one), key(&edited));
+        prop_assert_ne!(key(&one), key(&fewer));
+    }
+
+    #[test]
+    fn languages_are_a_variant_of_their_own_in_each_order_of_equal_weights(
+        (one, other) in proptest::collection::btree_map("de|en|fr|it-ch|[*]", select(vec![0, 500, 1000]), 1..5)
+            .prop_map(|map| map.into_iter().collect::<Vec<Weighted>>())
+            .prop_flat_map(|list| (Just(list.clone()).prop_shuffle(), Just(list).prop_shuffle())),
+    ) {
+        let key = |languages: &[Weighted]| variant_of_lines(&ACCEPT_LANGUAGE, [plain(languages)]);
+        let in_order = |languages: &[Weighted]| {
+            let mut sorted = languages.to_vec();
+            sorted.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+            sorted
+        };
+
+        prop_assert_eq!(key(&one) == key(&other), in_order(&one) == in_order(&other));
+    }
+
+    #[test]
     fn parameters_of_different_names_may_come_in_any_order(
         (pieces, shuffled) in proptest::collection::btree_map("[a-c%]{0,3}", "(=[a-c&&[^&]]{0,2})?", 0..40)
             .prop_map(|map| map.into_iter().map(|(name, value)| name + &value).collect::<Vec<_>>())
@@ -604,7 +758,7 @@ proptest! {
     fn any_bytes_give_a_legal_key_or_none(
         uri in prop_oneof![vec(any::<u8>(), 0..40), "[!-~é]{1,400}".prop_map(String::into_bytes)],
         method in "[!-~]{1,9}",
-        lines in vec((select(vec![HOST, ACCEPT, COOKIE]), vec(any::<u8>(), 0..20)), 0..5),
+        lines in vec((select(vec![HOST, ACCEPT, ACCEPT_ENCODING, COOKIE]), vec(any::<u8>(), 0..20)), 0..5),
         tenant: String,
         rule in select(vec![QueryRule::keep(), QueryRule::only(["a*"]).normalized(), QueryRule::without(["b"])]),
         normalized: bool,
@@ -621,7 +775,7 @@ proptest! {
         let head = RequestHead::new(&method, &uri, &headers, &extensions);
 
         let Some(key) = spec.key(head, &Tenant::named(tenant)) else { return Ok(()) };
-        let variant = key.variant(&[ACCEPT, COOKIE], &headers).unwrap();
+        let variant = key.variant(&[ACCEPT, ACCEPT_ENCODING, COOKIE], &headers).unwrap();
 
         for key in [key, variant] {
             prop_assert!((1..=MAX_BYTES).contains(&key.as_str().len()));

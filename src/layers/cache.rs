@@ -17,7 +17,7 @@ use crate::{
     observe::Counters,
     policy::{Policy, Routes},
     service::{Cache, Core, Settings},
-    store::Store,
+    store::{Fences, Store},
 };
 
 /// Puts a shared cache in front of a service.
@@ -56,6 +56,7 @@ impl CacheLayer {
                     collapser: Arc::new(Collapser::new()),
                     clock: Arc::new(SystemClock),
                     tenancy: Tenancy::shared(),
+                    fences: Fences::default(),
                     paused: AtomicBool::new(false),
                     counters: Counters::default(),
                 }),

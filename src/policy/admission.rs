@@ -1,6 +1,6 @@
 //! May this request be looked up at all? From its head alone.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 use super::{Cookies, Policy};
 use crate::key::{RequestHead, overrides};
@@ -10,6 +10,8 @@ use crate::key::{RequestHead, overrides};
 pub(crate) enum Admission {
     /// Look it up.
     Lookup(Carried),
+    /// Read its content, and look it up by that, too.
+    LookupByContent(Carried),
     /// Hand it to the origin untouched.
     Bypass(BypassReason),
 }
@@ -24,6 +26,8 @@ pub(crate) struct Carried {
     pub(crate) range: bool,
     /// A field that many servers take for the target: it goes into the key.
     pub(crate) overrides: bool,
+    /// `Cache-Control`, and the policy does what it asks.
+    pub(crate) wishes: bool,
 }
 
 /// What a request carries of its sender's identity.
@@ -45,7 +49,7 @@ impl Credentials {
 pub(crate) enum BypassReason {
     /// The cache is paused.
     Paused,
-    /// Neither GET nor HEAD.
+    /// Neither GET nor HEAD, nor one that the policy keys by its content.
     Method,
     /// `Policy::bypass_when` held.
     Policy,
@@ -55,8 +59,10 @@ pub(crate) enum BypassReason {
     Precondition,
     /// It asks to be taken for another method by a field.
     MethodOverride,
-    /// A GET with content: the origin may look at it, the key does not.
+    /// Content that is not in the key: the origin may look at it.
     Content,
+    /// More content than the policy reads, or content that broke off.
+    LongContent,
     /// `Host` is missing its meaning: several, malformed, or at odds with the target URI.
     Authority,
     /// The key would be longer than 8 KiB.
@@ -74,6 +80,7 @@ impl BypassReason {
             Self::Precondition => Some("precondition"),
             Self::MethodOverride => Some("method-override"),
             Self::Content => Some("content"),
+            Self::LongContent => Some("long-content"),
             Self::Authority => Some("authority"),
             Self::KeyTooLong => Some("key-too-long"),
             Self::Tenant => Some("tenant"),
@@ -84,29 +91,42 @@ impl BypassReason {
 impl Policy {
     /// `has_content`: the body may have bytes, as far as the server can tell.
     pub(crate) fn admit(&self, head: RequestHead<'_>, has_content: bool) -> Admission {
-        if *head.method() != Method::GET && *head.method() != Method::HEAD {
-            return Admission::Bypass(BypassReason::Method);
-        }
+        let by_content = match head.method().as_str() {
+            "GET" | "HEAD" => false,
+            "POST" | "QUERY" if self.content.is_some() => true,
+            _ => return Admission::Bypass(BypassReason::Method),
+        };
         if self.bypass.as_ref().is_some_and(|when| when(head)) {
             return Admission::Bypass(BypassReason::Policy);
         }
-        if has_content {
-            return Admission::Bypass(BypassReason::Content);
+        let carried = match self.look_through(head.headers(), by_content) {
+            Ok(carried) => carried,
+            Err(reason) => return Admission::Bypass(reason),
+        };
+        match by_content {
+            // RFC 9110 §13.1.2, §14.2: what these mean for a POST is not for a cache to say.
+            true if carried.condition || carried.range => Admission::Bypass(BypassReason::Precondition),
+            true => Admission::LookupByContent(carried),
+            false if has_content => Admission::Bypass(BypassReason::Content),
+            false => Admission::Lookup(carried),
         }
-        self.look_through(head.headers()).map_or_else(Admission::Bypass, Admission::Lookup)
     }
 
     /// One look at each field name, told apart by its first byte: most are of no concern here.
-    fn look_through(&self, headers: &HeaderMap) -> Result<Carried, BypassReason> {
+    fn look_through(&self, headers: &HeaderMap, by_content: bool) -> Result<Carried, BypassReason> {
         let mut carried = Carried::default();
         for name in headers.keys() {
             let name = name.as_str();
             match name.as_bytes().first() {
                 Some(b'a') if name == "authorization" => carried.credentials.authorization = true,
-                Some(b'c') if name == "cookie" => carried.credentials.cookie = self.cookies_matter(headers),
-                // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
-                Some(b'c') if name == "content-length" && !is_zero(headers) => return Err(BypassReason::Content),
-                Some(b't') if name == "transfer-encoding" => return Err(BypassReason::Content),
+                Some(b'c') => match name {
+                    "cookie" => carried.credentials.cookie = self.cookies_matter(headers),
+                    "cache-control" => carried.wishes = self.honours_requests,
+                    // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
+                    "content-length" if !by_content && !is_zero(headers) => return Err(BypassReason::Content),
+                    _ => {}
+                },
+                Some(b't') if name == "transfer-encoding" && !by_content => return Err(BypassReason::Content),
                 Some(b'i') => match name {
                     "if-none-match" | "if-modified-since" => carried.condition = true,
                     "if-match" | "if-unmodified-since" => return Err(BypassReason::Precondition),
@@ -166,7 +186,7 @@ mod tests {
     const WITH_COOKIE: Admission = with(Credentials { authorization: false, cookie: true });
 
     const fn with(credentials: Credentials) -> Admission {
-        Admission::Lookup(Carried { credentials, condition: false, range: false, overrides: false })
+        Admission::Lookup(Carried { credentials, condition: false, range: false, overrides: false, wishes: false })
     }
 
     #[test]

@@ -3,19 +3,24 @@
 mod admission;
 mod reuse;
 mod routes;
+mod said;
 mod storability;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::HeaderName;
+
+pub use self::said::{Freshness, Scope};
 pub(crate) use self::{
     admission::{Admission, BypassReason, Carried, Credentials},
-    reuse::{Reuse, reuse, selected},
+    reuse::{Reuse, if_error, reuse, selected},
     routes::Routes,
-    storability::{Plan, SkipReason, Storability},
+    said::Said,
+    storability::{Candidate, Plan, SkipReason, Storability},
 };
 use crate::{
     collapse::Collapse,
-    key::{KeySpec, RequestHead},
+    key::{Content, KeySpec, RequestHead},
 };
 
 /// What the operator wants of the cache, for all routes or for some.
@@ -24,7 +29,15 @@ use crate::{
 ///
 /// A response without explicit freshness is kept for one second, if its status is 200 and the request had
 /// neither `Authorization` nor `Cookie`. Bodies of up to 1 MiB are stored. The key is the whole path and the
-/// whole query, sorted. Requests that arrive together are collapsed.
+/// whole query, sorted. Requests that arrive together are collapsed. What is stale is validated, never served,
+/// unless the origin says so. What clients ask in `Cache-Control` is ignored.
+///
+/// # Whose word counts
+///
+/// What forbids goes before what allows, whoever says it: [`Scope::Private`], `private`, `no-store`, `Set-Cookie`.
+/// How long a response is fresh says the first of: [`Freshness`] from the handler, a
+/// [targeted field](Self::targeted_fields), `s-maxage`, `max-age`, `Expires`,
+/// [`heuristic_freshness`](Self::heuristic_freshness), [`default_freshness`](Self::default_freshness).
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,6 +57,14 @@ pub struct Policy {
     pub(crate) max_body_bytes: u64,
     pub(crate) key: KeySpec,
     pub(crate) collapse: Collapse,
+    pub(crate) content: Option<Content>,
+    heuristic_freshness: Option<Duration>,
+    targeted_fields: Arc<[HeaderName]>,
+    stale_while_revalidate: Duration,
+    stale_if_error: Duration,
+    overrides_revalidation: bool,
+    ages_from_arrival: bool,
+    honours_requests: bool,
     cookies: Cookies,
     bypass: Option<BypassWhen>,
 }
@@ -66,6 +87,14 @@ impl Policy {
             max_body_bytes: 1 << 20,
             key: KeySpec::new(),
             collapse: Collapse::new(),
+            content: None,
+            heuristic_freshness: None,
+            targeted_fields: [HeaderName::from_static("cdn-cache-control")].into(),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            overrides_revalidation: false,
+            ages_from_arrival: false,
+            honours_requests: false,
             cookies: Cookies::default(),
             bypass: None,
         }
@@ -82,9 +111,83 @@ impl Policy {
         self
     }
 
-    /// Stores only what the origin gave explicit freshness (RFC 9111 §4.2.1).
+    /// Serves without asking only what the origin gave explicit freshness (RFC 9111 §4.2.1).
     pub fn without_default_freshness(mut self) -> Self {
         self.default_freshness = None;
+        self
+    }
+
+    /// Guesses freshness where the origin did not say: a tenth of the time since `Last-Modified`, but no more than
+    /// this (RFC 9111 §4.2.2). Default: no guess.
+    ///
+    /// Only for statuses that the standard allows it for, and responses that say `public`. Goes before
+    /// [`default_freshness`](Self::default_freshness), and is for the same requests.
+    pub fn heuristic_freshness(mut self, at_most: Duration) -> Self {
+        self.heuristic_freshness = Some(at_most);
+        self
+    }
+
+    /// Sets which response fields are for this cache more than `Cache-Control` is, the first that is there before the
+    /// others (RFC 9213 §2.2). Default: `CDN-Cache-Control`.
+    ///
+    /// Where one of them is there and well-formed, `Cache-Control` and `Expires` say nothing here; they are passed on
+    /// to the caches in front, and so are these.
+    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targeted_fields = names.into_iter().collect();
+        self
+    }
+
+    /// Sets for how long a stale response is served at once while one request refreshes it in the background, where
+    /// the origin does not say `stale-while-revalidate` (RFC 5861 §3). Default: zero.
+    ///
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
+    #[doc(alias = "SWR")]
+    #[doc(alias = "grace")]
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = window;
+        self
+    }
+
+    /// Sets for how long a stale response is served when the origin fails (it errs, or answers 500, 502, 503 or 504)
+    /// or is waited for in vain, where it does not say `stale-if-error` (RFC 5861 §4). Default: zero.
+    ///
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
+    #[doc(alias = "SIE")]
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = window;
+        self
+    }
+
+    /// Lets the two windows above hold even where the origin says `must-revalidate`, `proxy-revalidate`, `s-maxage`
+    /// or `no-cache`. Against RFC 9111 §4.2.4: a contract between you and your origin.
+    pub fn stale_despite_origin(mut self) -> Self {
+        self.overrides_revalidation = true;
+        self
+    }
+
+    /// Counts the age of a response from its arrival, not from when it was asked for. Against RFC 9111 §4.2.3, which
+    /// counts the time that the origin took as age, so that `max-age=1` from a handler that takes two seconds is stale
+    /// when it comes. `Age` and `Date` count as ever.
+    pub fn age_from_arrival(mut self) -> Self {
+        self.ages_from_arrival = true;
+        self
+    }
+
+    /// Does what clients ask in `Cache-Control` (RFC 9111 §5.2.1): `no-cache`, `no-store`, `max-age`, `min-fresh`,
+    /// `max-stale` and `only-if-cached`. Default: they are ignored, since they let any client make the origin work.
+    ///
+    /// `max-stale` never gets what the origin forbids to serve stale.
+    pub fn honour_request_directives(mut self) -> Self {
+        self.honours_requests = true;
+        self
+    }
+
+    /// Lets `POST` and `QUERY` requests be answered from the store, by their content. Default: they are forwarded.
+    ///
+    /// For routes where a `POST` only asks. Stored and shared is only what the origin gave explicit freshness; what
+    /// has none, as a mutation, is forwarded each time and invalidates what is stored under its URI.
+    pub fn content(mut self, content: Content) -> Self {
+        self.content = Some(content);
         self
     }
 
@@ -132,6 +235,13 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether a request with such a body can be keyed by its content.
+    pub(crate) fn can_replay<B: 'static>(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.replay::<B>().is_some())
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
@@ -145,6 +255,14 @@ impl fmt::Debug for Policy {
             .field("max_body_bytes", &self.max_body_bytes)
             .field("key", &self.key)
             .field("collapse", &self.collapse)
+            .field("content", &self.content)
+            .field("heuristic_freshness", &self.heuristic_freshness)
+            .field("targeted_fields", &self.targeted_fields)
+            .field("stale_while_revalidate", &self.stale_while_revalidate)
+            .field("stale_if_error", &self.stale_if_error)
+            .field("overrides_revalidation", &self.overrides_revalidation)
+            .field("ages_from_arrival", &self.ages_from_arrival)
+            .field("honours_requests", &self.honours_requests)
             .field("cookies", &self.cookies)
             .field("bypass", &self.bypass.as_ref().map(|_| ".."))
             .finish()

@@ -4,18 +4,35 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::{Credentials, Policy};
-use crate::rfc9111::{
-    age::{Exchange, corrected_initial_age},
-    directives::Directives,
-    freshness::{Freshness, freshness},
-    storing::{Refusal, Storing, may_store},
-    variants::Vary,
+use super::{Credentials, Policy, Said, Scope};
+use crate::{
+    rfc9111::{
+        age::{Exchange, corrected_initial_age},
+        directives::{Delta, Directives},
+        freshening::has_validator,
+        freshness::{Freshness, freshness, heuristic},
+        storing::{Refusal, Storing, may_store},
+        targeted,
+        variants::Vary,
+    },
+    stored::Staleness,
 };
+
+/// A response, and what it answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) said: Said,
+    pub(crate) exchange: &'a Exchange,
+    pub(crate) credentials: Credentials,
+    /// The request was keyed by its content: only the origin's own word makes such a response reusable.
+    pub(crate) by_content: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Storability {
-    /// It may be shared with those that wait for it, and stored if it is fresh at all.
+    /// It may be stored, if it is of use at all, and shared as the plan says.
     Store(Plan),
     /// It is for this request alone.
     Skip(SkipReason),
@@ -28,6 +45,10 @@ pub(crate) struct Plan {
     pub(crate) initial_age: Duration,
     /// The lifetime is the policy's, not the origin's.
     pub(crate) implied: bool,
+    pub(crate) staleness: Staleness,
+    pub(crate) has_validator: bool,
+    /// Those that wait for it may have it. Otherwise it is stored for the origin to confirm each time.
+    pub(crate) is_shareable: bool,
     pub(crate) vary: Vary,
 }
 
@@ -49,7 +70,7 @@ pub(crate) enum SkipReason {
     Validation,
     /// Its `Vary` says that no request is like another, or nominates too many fields.
     Vary,
-    /// 101, 204, 206, 304 or 5xx.
+    /// A failure without explicit freshness.
     Status,
     /// A stream without an end: events, records, gRPC, multipart pushes.
     Stream,
@@ -63,6 +84,10 @@ pub(crate) enum SkipReason {
     Request,
     /// The key of its variant would be too long.
     KeyTooLong,
+    /// There are as many variants under its key as there may be.
+    Variants,
+    /// The origin says that what nobody asked about still holds.
+    NotAsked,
 }
 
 impl SkipReason {
@@ -87,47 +112,42 @@ impl SkipReason {
             Self::Length => "length",
             Self::Request => "request",
             Self::KeyTooLong => "key-too-long",
+            Self::Variants => "variants",
+            Self::NotAsked => "not-asked",
         }
     }
 }
 
 impl Policy {
-    pub(crate) fn storability(
-        &self,
-        credentials: Credentials,
-        status: StatusCode,
-        headers: &HeaderMap,
-        exchange: &Exchange,
-    ) -> Storability {
-        // 204 has no body to save the origin from making, and a 5xx says that the origin is not itself.
-        if status.is_server_error() || status == StatusCode::NO_CONTENT || status.is_informational() {
-            return Storability::Skip(SkipReason::Status);
+    pub(crate) fn storability(&self, candidate: &Candidate<'_>) -> Storability {
+        match self.plan(candidate) {
+            // Nobody has said that this failure lasts: it is not kept, and who waits tries again.
+            Ok(plan) if candidate.status.is_server_error() && plan.remaining().is_zero() => {
+                Storability::Skip(SkipReason::Status)
+            }
+            Ok(plan) => Storability::Store(plan),
+            Err(reason) => Storability::Skip(reason),
         }
-        self.plan(credentials, status, headers, exchange).map_or_else(Storability::Skip, Storability::Store)
     }
 
     /// A 5xx that all attempts ended in may be shared with those that waited for it, under the same
     /// conditions as any response but for its status.
-    pub(crate) fn may_share_failure(
-        &self,
-        credentials: Credentials,
-        headers: &HeaderMap,
-        exchange: &Exchange,
-    ) -> Option<Plan> {
-        let plan = self.plan(credentials, StatusCode::OK, headers, exchange).ok()?;
-        Some(Plan { freshness_lifetime: Duration::ZERO, ..plan })
+    pub(crate) fn may_share_failure(&self, candidate: &Candidate<'_>) -> Option<Plan> {
+        let plan = self.plan(&Candidate { status: StatusCode::OK, ..*candidate }).ok()?;
+        plan.is_shareable.then_some(Plan { freshness_lifetime: Duration::ZERO, ..plan })
     }
 
-    fn plan(
-        &self,
-        credentials: Credentials,
-        status: StatusCode,
-        headers: &HeaderMap,
-        exchange: &Exchange,
-    ) -> Result<Plan, SkipReason> {
-        let directives = Directives::of(headers);
-        if let Storing::Refused(refusal) = may_store(status, headers, &directives, credentials.authorization) {
-            return Err(SkipReason::Standard(refusal));
+    fn plan(&self, candidate: &Candidate<'_>) -> Result<Plan, SkipReason> {
+        let Candidate { status, headers, said, credentials, by_content, .. } = *candidate;
+        let directives = targeted::directives(headers, &self.targeted_fields);
+        if said.scope == Some(Scope::Private) {
+            return Err(SkipReason::Standard(Refusal::Private));
+        }
+        match may_store(status, headers, &directives, credentials.authorization) {
+            Storing::Allowed => {}
+            // §3: explicit freshness, and the handler has given it with a type.
+            Storing::Refused(Refusal::NoFreshness) if said.freshness.is_some() => {}
+            Storing::Refused(refusal) => return Err(SkipReason::Standard(refusal)),
         }
         if headers.contains_key(header::SET_COOKIE) {
             return Err(SkipReason::SetCookie);
@@ -139,30 +159,72 @@ impl Policy {
         if matches!(&vary, Vary::Any) || matches!(&vary, Vary::Names(names) if names.len() > MAX_NOMINATED) {
             return Err(SkipReason::Vary);
         }
-        // §5.2.2.4: not even for those that wait, without asking the origin.
-        if directives.no_cache {
-            return Err(SkipReason::Validation);
+        let (initial_age, lifetime, implied) = self.lifetime(candidate, &directives);
+        if implied && credentials.any() {
+            return Err(SkipReason::Credentials);
         }
-        let initial_age = corrected_initial_age(headers, exchange);
-        let plan = match freshness(headers, &directives, exchange.response_time) {
-            Freshness::Explicit(freshness_lifetime) => Plan { freshness_lifetime, initial_age, implied: false, vary },
-            Freshness::Unspecified if credentials.any() => return Err(SkipReason::Credentials),
-            Freshness::Unspecified => {
-                // The policy's lifetime is ours to count: from arrival, so that a handler that takes longer
-                // than its response may live is cached at all.
-                let arrival = Exchange { request_time: exchange.response_time, ..*exchange };
-                let initial_age = corrected_initial_age(headers, &arrival);
-                let lifetime = self.default_freshness.filter(|_| status == StatusCode::OK);
-                Plan { freshness_lifetime: lifetime.unwrap_or_default(), initial_age, implied: true, vary }
+        if implied && by_content {
+            return Err(SkipReason::Standard(Refusal::NoFreshness));
+        }
+        // §5.2.2.4: never without asking the origin, as if it were stale.
+        let freshness_lifetime = if directives.no_cache { Duration::ZERO } else { lifetime };
+        let staleness = self.staleness(&directives);
+        let has_validator = has_validator(headers);
+        let mut plan =
+            Plan { freshness_lifetime, initial_age, implied, staleness, has_validator, is_shareable: true, vary };
+        // Stale on arrival, and stale may not be reused: not even those that wait may have it unasked.
+        if plan.remaining().is_zero() && (directives.no_cache || is_revalidated(&directives)) {
+            if !has_validator {
+                return Err(SkipReason::Validation);
             }
-        };
-        // §5.2.2.2, §5.2.2.8 and §5.2.2.10: stale on arrival, and stale may not be reused.
-        let never_stale = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
-        if never_stale && plan.remaining().is_zero() {
-            return Err(SkipReason::Validation);
+            plan.is_shareable = false;
         }
         Ok(plan)
     }
+
+    /// The age on arrival, the freshness lifetime, and whether that is the policy's.
+    fn lifetime(&self, candidate: &Candidate<'_>, directives: &Directives) -> (Duration, Duration, bool) {
+        let Candidate { status, headers, said, exchange, .. } = *candidate;
+        let arrival = Exchange { request_time: exchange.response_time, ..*exchange };
+        let age_on_arrival = corrected_initial_age(headers, &arrival);
+        if let Some(said) = said.freshness {
+            return (age_on_arrival, said.lifetime().saturating_add(age_on_arrival), false);
+        }
+        match freshness(headers, directives, exchange.response_time) {
+            Freshness::Explicit(lifetime) if self.ages_from_arrival => (age_on_arrival, lifetime, false),
+            Freshness::Explicit(lifetime) => (corrected_initial_age(headers, exchange), lifetime, false),
+            Freshness::Unspecified => {
+                let guess = self.heuristic_freshness.and_then(|at_most| {
+                    let guess = heuristic(headers, status, directives, exchange.response_time)?;
+                    Some(guess.min(at_most))
+                });
+                let default = || self.default_freshness.filter(|_| status == StatusCode::OK);
+                // The policy's lifetime is ours to count: from arrival, so that a handler that takes longer
+                // than its response may live is cached at all.
+                (age_on_arrival, guess.or_else(default).unwrap_or_default(), true)
+            }
+        }
+    }
+
+    /// What may be done once it is stale: the origin's word, then the policy's.
+    fn staleness(&self, directives: &Directives) -> Staleness {
+        // §4.2.4: a response that forbids it is not served stale, unless the operator has agreed otherwise.
+        if (directives.no_cache || is_revalidated(directives)) && !self.overrides_revalidation {
+            return Staleness { is_immutable: directives.immutable, ..Staleness::FORBIDDEN };
+        }
+        let window = |said: Option<Delta>, policy| said.map_or(policy, Delta::lifetime);
+        Staleness {
+            is_forbidden: false,
+            while_revalidate: window(directives.stale_while_revalidate, self.stale_while_revalidate),
+            if_error: window(directives.stale_if_error, self.stale_if_error),
+            is_immutable: directives.immutable,
+        }
+    }
+}
+
+/// §5.2.2.2, §5.2.2.8 and §5.2.2.10: once stale, it is validated before it is reused.
+fn is_revalidated(directives: &Directives) -> bool {
+    directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some()
 }
 
 /// Content that does not end by itself is not waited for.
@@ -183,9 +245,8 @@ const MAX_NOMINATED: usize = 8;
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use http::{HeaderName, HeaderValue};
-
     use super::*;
+    use crate::field::testing::headers;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
     const ANONYMOUS: Credentials = Credentials { authorization: false, cookie: false };
@@ -193,12 +254,21 @@ mod tests {
     const AUTHORIZED: Credentials = Credentials { authorization: true, cookie: false };
 
     fn judge(credentials: Credentials, status: u16, fields: &[(&str, &str)]) -> Storability {
-        let headers = fields
-            .iter()
-            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap()))
-            .collect();
+        judge_by(&Policy::new(), credentials, status, fields, Said::default())
+    }
+
+    fn judge_by(
+        policy: &Policy,
+        credentials: Credentials,
+        status: u16,
+        fields: &[(&str, &str)],
+        said: Said,
+    ) -> Storability {
+        let headers = headers(fields);
         let exchange = Exchange { request_time: NOW, response_time: NOW };
-        Policy::new().storability(credentials, StatusCode::from_u16(status).unwrap(), &headers, &exchange)
+        let status = StatusCode::from_u16(status).unwrap();
+        let (headers, exchange) = (&headers, &exchange);
+        policy.storability(&Candidate { status, headers, said, exchange, credentials, by_content: false })
     }
 
     type Fields = &'static [(&'static str, &'static str)];
@@ -220,11 +290,12 @@ mod tests {
             (ANONYMOUS, 301, implied(0)),
             (ANONYMOUS, 302, Err("no-freshness")),
             (ANONYMOUS, 403, Err("no-freshness")),
-            (ANONYMOUS, 204, Err("status")),
+            (ANONYMOUS, 204, implied(0)),
             (ANONYMOUS, 206, Err("status")),
             (ANONYMOUS, 304, Err("status")),
-            (ANONYMOUS, 500, Err("status")),
-            (ANONYMOUS, 503, Err("status")),
+            (ANONYMOUS, 500, Err("no-freshness")),
+            (ANONYMOUS, 501, Err("status")),
+            (ANONYMOUS, 503, Err("no-freshness")),
             (COOKIE, 200, Err("credentials")),
             (AUTHORIZED, 200, Err("authorization")),
         ];
@@ -244,8 +315,8 @@ mod tests {
             (AUTHORIZED, 200, &[("cache-control", "public, max-age=60")], explicit(60)),
             (AUTHORIZED, 200, &[("cache-control", "public")], Err("credentials")),
             (ANONYMOUS, 403, MAX_AGE, explicit(60)),
-            (ANONYMOUS, 204, MAX_AGE, Err("status")),
-            (ANONYMOUS, 500, MAX_AGE, Err("status")),
+            (ANONYMOUS, 204, MAX_AGE, explicit(60)),
+            (ANONYMOUS, 500, MAX_AGE, explicit(60)),
             (ANONYMOUS, 200, &[("cache-control", "max-age=60, max-age=bad")], explicit(0)),
         ];
         for (credentials, status, fields, expected) in table {

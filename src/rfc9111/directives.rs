@@ -1,4 +1,4 @@
-//! What a response says in `Cache-Control` (RFC 9111 §5.2).
+//! What a response says in `Cache-Control` (RFC 9111 §5.2.2).
 //!
 //! Reads, and decides nothing: what a directive forbids or allows is in `storing.rs` and `freshness.rs`.
 
@@ -15,7 +15,8 @@ use crate::field;
 /// Where a response is unclear, it says the more restrictive of what it could mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Directives {
-    /// §5.2.2.5. Also set by a member whose quotes are broken: what they hide can not be known.
+    /// §5.2.2.5. Also set by a member whose quotes are broken, as what they hide can not be known, and by an unclear
+    /// `must-understand`.
     pub(crate) no_store: bool,
     /// §5.2.2.4. The form that names fields counts as the whole response.
     pub(crate) no_cache: bool,
@@ -23,16 +24,24 @@ pub(crate) struct Directives {
     pub(crate) private: bool,
     /// §5.2.2.9. With an argument it is not this directive.
     pub(crate) public: bool,
-    /// §5.2.2.2.
+    /// §5.2.2.2. With an argument it is `proxy-revalidate`.
     pub(crate) must_revalidate: bool,
     /// §5.2.2.8.
     pub(crate) proxy_revalidate: bool,
-    /// §5.2.2.3.
+    /// §5.2.2.3. With an argument it is `no-store`.
     pub(crate) must_understand: bool,
     /// §5.2.2.1. Of several, the smallest, and a malformed one before all.
     pub(crate) max_age: Option<Delta>,
     /// §5.2.2.10. Of several, the smallest, and a malformed one before all.
     pub(crate) s_maxage: Option<Delta>,
+    /// RFC 5861 §3. Of several, the smallest, and a malformed one, which allows nothing, before all.
+    pub(crate) stale_while_revalidate: Option<Delta>,
+    /// RFC 5861 §4. Of several, the smallest, and a malformed one, which allows nothing, before all.
+    pub(crate) stale_if_error: Option<Delta>,
+    /// RFC 8246 §2. An argument is ignored.
+    pub(crate) immutable: bool,
+    /// A targeted field said it all, so `Expires` says nothing (RFC 9213 §2.2).
+    pub(crate) targeted: bool,
 }
 
 impl Directives {
@@ -41,23 +50,41 @@ impl Directives {
         let mut directives = Self::default();
         for member in field::list(headers, &CACHE_CONTROL) {
             match directive(member) {
-                Some((name, argument)) => directives.apply(name, argument),
+                Some((name, argument)) => directives.apply(name, argument.map(Delta::parse)),
                 None => directives.salvage(member),
             }
         }
         directives
     }
 
-    /// Takes over one directive that is written as §5.2 says.
-    fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        // A restrictive directive with an argument that it does not take still shows the will to restrict.
-        self.restrict(name);
+    /// Takes over one directive that is written as it should be, with what its argument is as delta-seconds.
+    pub(super) fn apply(&mut self, name: &[u8], argument: Option<Delta>) {
+        match argument {
+            None => self.restrict(name),
+            // A restrictive directive with an argument that it does not take still shows the will to restrict.
+            Some(_) => self.restrict(without_permission(name)),
+        }
         if name.eq_ignore_ascii_case(b"public") {
             self.public |= argument.is_none();
         }
-        // §5.2.2.1, §5.2.2.10: the argument is required, so none is a malformed one.
-        if let Some(lifetime) = self.lifetime_named(name) {
-            narrow(lifetime, argument.map_or(Delta::Invalid, Delta::parse));
+        // RFC 8246 §2: it takes no argument, and one that is there has no meaning.
+        self.immutable |= name.eq_ignore_ascii_case(b"immutable");
+        // §5.2.2.1, §5.2.2.10, RFC 5861 §3, §4: the argument is required, so none is a malformed one.
+        self.limit(name, argument.unwrap_or(Delta::Invalid));
+    }
+
+    /// Narrows the time that a directive of this name gives; other names do nothing.
+    pub(super) fn limit(&mut self, name: &[u8], delta: Delta) {
+        let limits: [(&[u8], &mut Option<Delta>); 4] = [
+            (b"max-age", &mut self.max_age),
+            (b"s-maxage", &mut self.s_maxage),
+            (b"stale-while-revalidate", &mut self.stale_while_revalidate),
+            (b"stale-if-error", &mut self.stale_if_error),
+        ];
+        for (directive, limit) in limits {
+            if name.eq_ignore_ascii_case(directive) {
+                narrow(limit, delta);
+            }
         }
     }
 
@@ -67,11 +94,9 @@ impl Directives {
         // Quotes that are not closed, or not where an argument begins, may have swallowed commas with more
         // directives behind them. Nothing but not storing is safe.
         self.no_store |= member.contains(&b'"');
-        for word in member.split(|byte| !field::is_token_byte(*byte)) {
-            self.restrict(word);
-            if let Some(lifetime) = self.lifetime_named(word) {
-                *lifetime = Some(Delta::Invalid);
-            }
+        for word in words(member) {
+            self.restrict(without_permission(word));
+            self.limit(word, Delta::Invalid);
         }
     }
 
@@ -89,17 +114,23 @@ impl Directives {
             *said |= name.eq_ignore_ascii_case(directive);
         }
     }
-
-    /// The lifetime that a directive of this name gives, if it gives one.
-    fn lifetime_named(&mut self, name: &[u8]) -> Option<&mut Option<Delta>> {
-        if name.eq_ignore_ascii_case(b"max-age") {
-            return Some(&mut self.max_age);
-        }
-        name.eq_ignore_ascii_case(b"s-maxage").then_some(&mut self.s_maxage)
-    }
 }
 
-/// The argument of `max-age` and `s-maxage`: delta-seconds (RFC 9111 §1.2.2).
+/// The directive that an unclear one of this name counts as: one that restricts no less and permits nothing.
+fn without_permission(name: &[u8]) -> &[u8] {
+    // §3.5: `must-revalidate` also allows sharing. `proxy-revalidate` is the same to a shared cache without that
+    // (§5.2.2.8).
+    if name.eq_ignore_ascii_case(b"must-revalidate") {
+        return b"proxy-revalidate";
+    }
+    // §5.2.2.3: `must-understand` also lifts a `no-store`.
+    if name.eq_ignore_ascii_case(b"must-understand") {
+        return b"no-store";
+    }
+    name
+}
+
+/// The argument of `max-age` and others: delta-seconds (RFC 9111 §1.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delta {
     /// Whole seconds, at most [`Delta::MAX_SECONDS`].
@@ -114,11 +145,16 @@ impl Delta {
 
     /// Reads digits, without quotes or spaces around them.
     pub(crate) fn parse(argument: &[u8]) -> Self {
-        // §1.2.2: a value that is too large to represent is 2^31 seconds.
-        field::digits(argument).map_or(Self::Invalid, |seconds| Self::Seconds(seconds.min(Self::MAX_SECONDS)))
+        field::digits(argument).map_or(Self::Invalid, Self::seconds)
     }
 
-    /// The freshness lifetime that it gives: zero when malformed.
+    /// So many seconds, or the most that there can be.
+    pub(super) fn seconds(seconds: u64) -> Self {
+        // §1.2.2: a value that is too large to represent is 2^31 seconds.
+        Self::Seconds(seconds.min(Self::MAX_SECONDS))
+    }
+
+    /// The time that it gives: zero when malformed.
     pub(crate) fn lifetime(self) -> Duration {
         match self {
             Self::Seconds(seconds) => Duration::from_secs(seconds),
@@ -130,7 +166,7 @@ impl Delta {
 /// Splits a member into its name and its argument without quotes; `None` if it is not written as §5.2 says.
 ///
 /// A backslash in a quoted argument stays where it is: no directive that is read here needs one.
-fn directive(member: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+pub(super) fn directive(member: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let Some(equals) = member.iter().position(|byte| *byte == b'=') else {
         return is_token(member).then_some((member, None));
     };
@@ -141,6 +177,11 @@ fn directive(member: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
         _ => return None,
     };
     is_token(name).then_some((name, Some(argument)))
+}
+
+/// The words of a member that is not written as §5.2 says: what could be the name of a directive.
+pub(super) fn words(member: &[u8]) -> impl Iterator<Item = &[u8]> {
+    member.split(|byte| !field::is_token_byte(*byte))
 }
 
 fn is_token(bytes: &[u8]) -> bool {
@@ -162,8 +203,8 @@ fn is_quoted_text(bytes: &[u8]) -> bool {
 }
 
 /// §4.2.1: of values that conflict the most restrictive is honoured, and a malformed one makes the response stale.
-fn narrow(lifetime: &mut Option<Delta>, other: Delta) {
-    *lifetime = Some(match (*lifetime, other) {
+pub(super) fn narrow(limit: &mut Option<Delta>, other: Delta) {
+    *limit = Some(match (*limit, other) {
         (None, other) => other,
         (Some(Delta::Seconds(one)), Delta::Seconds(other)) => Delta::Seconds(one.min(other)),
         (Some(Delta::Invalid), _) | (Some(_), Delta::Invalid) => Delta::Invalid,
@@ -192,6 +233,10 @@ mod tests {
         must_understand: false,
         max_age: None,
         s_maxage: None,
+        stale_while_revalidate: None,
+        stale_if_error: None,
+        immutable: false,
+        targeted: false,
     };
 
     const fn max_age(seconds: u64) -> Directives {
@@ -202,7 +247,7 @@ mod tests {
 
     #[test]
     fn directives_are_read_in_any_case_and_order_over_all_lines() {
-        let cases: [(&[&[u8]], Directives); 17] = [
+        let cases: [(&[&[u8]], Directives); 20] = [
             (&[], NONE),
             (&[b""], NONE),
             (&[b" , ,"], NONE),
@@ -216,7 +261,10 @@ mod tests {
             (&[b"must-understand"], Directives { must_understand: true, ..NONE }),
             (&[b"max-age=60"], max_age(60)),
             (&[b"S-MaxAge=5"], Directives { s_maxage: Some(Delta::Seconds(5)), ..NONE }),
-            (&[b"immutable, max-age=60, x=1, y=\"2\", stale-if-error=9"], max_age(60)),
+            (&[b"Immutable"], Directives { immutable: true, ..NONE }),
+            (&[b"stale-while-revalidate=9"], Directives { stale_while_revalidate: Some(Delta::Seconds(9)), ..NONE }),
+            (&[b"Stale-If-Error=\"9\""], Directives { stale_if_error: Some(Delta::Seconds(9)), ..NONE }),
+            (&[b"community=\"UCI\", max-age=60, x=1, y=\"2\", only-if-cached, max-stale=9"], max_age(60)),
             (&[b"x-no-store, no-storex, nostore, no_store, no, store"], NONE),
             (
                 &[b"public,\tmax-age=1", b"", b"s-maxage=2 , private"],
@@ -280,21 +328,40 @@ mod tests {
 
     #[test]
     fn an_argument_that_is_not_taken_restricts_but_never_permits() {
-        let cases: [(&[u8], Directives); 10] = [
+        let cases: [(&[u8], Directives); 13] = [
             (b"no-store=1", Directives { no_store: true, ..NONE }),
             (b"no-store=\"a, b\"", Directives { no_store: true, ..NONE }),
             (b"private=\"x-a, x-b\"", Directives { private: true, ..NONE }),
             (b"private=x-a", Directives { private: true, ..NONE }),
             (b"no-cache=\"set-cookie\"", Directives { no_cache: true, ..NONE }),
-            (b"must-revalidate=0", Directives { must_revalidate: true, ..NONE }),
+            (b"must-revalidate=0", Directives { proxy_revalidate: true, ..NONE }),
+            (
+                b"must-revalidate, must-revalidate=0",
+                Directives { must_revalidate: true, proxy_revalidate: true, ..NONE },
+            ),
             (b"proxy-revalidate=x", Directives { proxy_revalidate: true, ..NONE }),
-            (b"must-understand=x", Directives { must_understand: true, ..NONE }),
+            (b"must-understand=x", Directives { no_store: true, ..NONE }),
+            (b"must-understand=\"\", no-store", Directives { no_store: true, ..NONE }),
+            (b"immutable=x", Directives { immutable: true, ..NONE }),
             (b"public=x", NONE),
             (b"public=\"\"", NONE),
         ];
         for (line, expected) in cases {
             assert_eq!(read(&[line]), expected, "{:?}", line.escape_ascii().to_string());
         }
+    }
+
+    #[test]
+    fn a_malformed_time_for_stale_reuse_allows_none() {
+        for argument in ["", "=", "=x", "=-1", "=1.5", " =9", "=9 9", "=9, stale-if-error=x", "=x, stale-if-error=9"] {
+            let line = format!("stale-if-error{argument}");
+
+            let found = read(&[line.as_bytes()]);
+
+            assert_eq!(found, Directives { stale_if_error: Some(Delta::Invalid), ..NONE }, "{line:?}");
+        }
+        let smallest = read(&[b"stale-while-revalidate=9, stale-while-revalidate=2"]);
+        assert_eq!(smallest, Directives { stale_while_revalidate: Some(Delta::Seconds(2)), ..NONE });
     }
 
     #[test]
@@ -315,7 +382,7 @@ mod tests {
     fn a_malformed_list_loses_no_restriction_and_gains_no_permission() {
         const NO_STORE: Directives = Directives { no_store: true, ..NONE };
         const PRIVATE: Directives = Directives { private: true, ..NONE };
-        let cases: [(&[&[u8]], Directives); 20] = [
+        let cases: [(&[&[u8]], Directives); 25] = [
             (&[b"x=\""], NO_STORE),
             (&[b"max-age=60, x=\"a"], Directives { no_store: true, ..max_age(60) }),
             (&[b"x=\"a, max-age=60"], Directives { no_store: true, ..INVALID }),
@@ -336,11 +403,56 @@ mod tests {
             (&[b"\xff\xfe, private"], PRIVATE),
             (&[b"=, =1, =\"\", private="], Directives { no_store: true, ..PRIVATE }),
             (&[b"private ="], PRIVATE),
+            (&[b"max-age=60; must-revalidate"], Directives { proxy_revalidate: true, ..INVALID }),
+            (&[b"must-understand =, max-age=60"], Directives { no_store: true, ..max_age(60) }),
+            (&[b"x=\"must-understand"], NO_STORE),
+            (&[b"immutable x"], NONE),
+            (&[b"stale-while-revalidate: 9"], Directives { stale_while_revalidate: Some(Delta::Invalid), ..NONE }),
         ];
         for (lines, expected) in cases {
             let shown: Vec<_> = lines.iter().map(|line| line.escape_ascii().to_string()).collect();
             assert_eq!(read(lines), expected, "{shown:?}");
         }
+    }
+
+    /// Members that are written as §5.2 says, all with quotes closed.
+    fn clear_line() -> impl Strategy<Value = Vec<u8>> {
+        let members = vec![
+            "no-store",
+            "no-cache",
+            "no-cache=\"a, b\"",
+            "private",
+            "public",
+            "must-revalidate",
+            "proxy-revalidate",
+            "must-understand",
+            "immutable",
+            "max-age=60",
+            "s-maxage=60",
+            "stale-while-revalidate=60",
+            "stale-if-error=60",
+            "x=1",
+        ];
+        prop::collection::vec(prop::sample::select(members), 0..6).prop_map(|line| line.join(",").into_bytes())
+    }
+
+    /// One member that is not written as §5.2 says.
+    fn broken_member() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            any_value(),
+            prop::sample::select(vec![
+                "must-revalidate",
+                "must-understand",
+                "immutable",
+                "s-maxage=60",
+                "stale-if-error=60",
+                "stale-while-revalidate=60",
+            ])
+            .prop_map(|piece| piece.as_bytes().to_vec()),
+        ];
+        prop::collection::vec(piece, 0..4)
+            .prop_map(|pieces| pieces.join(&b' ').into_iter().filter(|byte| *byte != b',').collect::<Vec<_>>())
+            .prop_filter("clear", |line| directive(field::trim_ows(line)).is_none())
     }
 
     proptest! {
@@ -366,5 +478,46 @@ mod tests {
             };
             prop_assert!(read(&[&line]).no_store);
         }
+
+        #[test]
+        fn what_is_broken_takes_no_restriction_away_and_gives_no_permission(
+            clear in clear_line(),
+            broken in broken_member(),
+            place in 0..3,
+        ) {
+            let without = read(&[&clear]);
+            let with = match place {
+                0 => read(&[&[clear.as_slice(), b",", &broken].concat()]),
+                1 => read(&[&[broken.as_slice(), b",", &clear].concat()]),
+                _ => read(&[&broken, &clear]),
+            };
+
+            prop_assert!(with.no_store >= without.no_store);
+            prop_assert!(with.no_cache >= without.no_cache);
+            prop_assert!(with.private >= without.private);
+            prop_assert!(never_stale(&with) >= never_stale(&without));
+            // A clear `must-understand` that a quote swallowed forbids storing.
+            prop_assert!(with.must_understand || with.no_store || !without.must_understand);
+            prop_assert!(with.must_understand <= without.must_understand);
+            prop_assert!(with.must_revalidate <= without.must_revalidate);
+            prop_assert!(with.public <= without.public);
+            prop_assert!(with.immutable <= without.immutable);
+            prop_assert!(lifetime(&with) <= lifetime(&without));
+            prop_assert!(time(with.stale_while_revalidate) <= time(without.stale_while_revalidate));
+            prop_assert!(time(with.stale_if_error) <= time(without.stale_if_error));
+        }
+    }
+
+    fn never_stale(directives: &Directives) -> bool {
+        directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some()
+    }
+
+    fn time(delta: Option<Delta>) -> Duration {
+        delta.map_or(Duration::ZERO, Delta::lifetime)
+    }
+
+    /// The explicit lifetime; one that is unspecified could be any.
+    fn lifetime(directives: &Directives) -> Duration {
+        directives.s_maxage.or(directives.max_age).map_or(Duration::MAX, Delta::lifetime)
     }
 }

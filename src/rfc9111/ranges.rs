@@ -1,40 +1,42 @@
 //! Which part of a stored response was asked for (RFC 9110 §14, and §13.1.5 for `If-Range`).
 //!
-//! One range of bytes, or the whole: a server may ignore `Range` (§14.2), and does so here for all that is unclear.
+//! One range of bytes, a few, or the whole: a server may ignore `Range` (§14.2), and does so here for all that is
+//! unclear.
 
 use std::time::Duration;
 
-use http::header::{DATE, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_ENCODING, DATE, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use super::age::since;
+use super::multipart;
 use super::validation::EntityTag;
-use crate::field::{self, Singleton};
+use crate::field::{self, Backslash, Singleton};
 
 /// What a client asks with `Range` and `If-Range`.
 #[derive(Clone, Debug)]
 pub(crate) struct RangeRequest {
-    /// `None`: there is a `Range`, and it is to be ignored.
-    range: Option<ByteRange>,
+    /// In the order asked. Empty: there is a `Range`, and it is to be ignored.
+    ranges: Vec<ByteRange>,
     if_range: IfRange,
 }
 
 impl RangeRequest {
-    /// Reads the range that a GET request asks for; `None` if it has no `Range`. Never allocates.
+    /// Reads the ranges that a GET request asks for; `None` if it has no `Range`.
     pub(crate) fn of(request: &HeaderMap) -> Option<Self> {
         let mut lines = request.get_all(RANGE).into_iter();
         let first = lines.next()?;
-        // Two lines are two ranges, or a request that others read differently.
-        let range = match lines.next() {
-            None => ByteRange::parse(first.as_bytes()),
-            Some(_) => None,
+        // RFC 9110 §5.3: no list as a whole, so that others read several lines differently.
+        let ranges = match lines.next() {
+            None => parse(first.as_bytes()).unwrap_or_default(),
+            Some(_) => Vec::new(),
         };
         let if_range = match field::singleton(request, &IF_RANGE) {
             Singleton::Absent => IfRange::Absent,
             Singleton::One(value) => IfRange::Validator(value.clone()),
             Singleton::Conflicting => IfRange::Conflicting,
         };
-        Some(Self { range, if_range })
+        Some(Self { ranges, if_range })
     }
 
     /// Removes the range from a request that is made whole, so that its answer suits every client.
@@ -45,16 +47,36 @@ impl RangeRequest {
 
     /// What to answer from a complete stored 200 whose body is `length` bytes.
     pub(crate) fn select(&self, stored: &HeaderMap, length: u64) -> Selected {
-        match self.range {
-            // RFC 9110 §13.2.2: `If-Range` is evaluated before the range is looked at.
-            Some(range) if self.if_range.allows(stored) => range.of_length(length),
+        // RFC 9110 §13.2.2: `If-Range` is evaluated before the ranges are looked at.
+        if self.ranges.is_empty() || !self.if_range.allows(stored) {
+            return Selected::Whole;
+        }
+        let Some(end) = length.checked_sub(1) else {
+            return self.of_nothing();
+        };
+        // RFC 9110 §15.3.7.2: in the order asked, without those that are not satisfiable.
+        let parts: Vec<_> = self.ranges.iter().filter_map(|range| range.until(end)).collect();
+        match *parts {
+            [] => Selected::Unsatisfiable,
+            // RFC 9110 §15.3.7.2: who asked for one range may not know several parts, and one part needs no more.
+            [(first, last)] => Selected::Part { first, last },
+            _ if deserve_parts(&parts, stored, length) => Selected::Parts(parts),
             _ => Selected::Whole,
+        }
+    }
+
+    /// What to answer from a body of no bytes.
+    fn of_nothing(&self) -> Selected {
+        // RFC 9110 §14.1.1: a suffix is satisfiable then, and `Content-Range` has no form for no bytes.
+        match self.ranges.iter().any(|range| matches!(range, ByteRange::Suffix { length: 1.. })) {
+            true => Selected::Whole,
+            false => Selected::Unsatisfiable,
         }
     }
 }
 
 /// What to answer to a range request from a stored response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selected {
     /// 200: all of it.
     Whole,
@@ -65,7 +87,9 @@ pub(crate) enum Selected {
         /// The last byte; before the end of the body.
         last: u64,
     },
-    /// 416: the range begins where the body has ended (RFC 9110 §15.5.17).
+    /// 206 with several parts: the first and the last byte of each, as in `Part`, in the order asked. At least two.
+    Parts(Vec<(u64, u64)>),
+    /// 416: all ranges begin where the body has ended (RFC 9110 §15.5.17).
     Unsatisfiable,
 }
 
@@ -79,14 +103,9 @@ enum ByteRange {
 }
 
 impl ByteRange {
-    /// Reads `bytes=` and one range; anything else, several ranges among it, gives none.
-    fn parse(value: &[u8]) -> Option<Self> {
-        // RFC 9110 §14.1: the names of units are read in any case.
-        let (unit, range) = split_once(field::trim_ows(value), b'=')?;
-        if !unit.eq_ignore_ascii_case(b"bytes") {
-            return None;
-        }
-        let (first, last) = split_once(field::trim_ows(range), b'-')?;
+    /// Reads one range of bytes.
+    fn parse(range: &[u8]) -> Option<Self> {
+        let (first, last) = split_once(range, b'-')?;
         if first.is_empty() {
             return Some(Self::Suffix { length: field::digits(last)? });
         }
@@ -99,28 +118,50 @@ impl ByteRange {
         (first <= last).then_some(Self::From { first, last })
     }
 
-    /// The bytes of this range in a body of `length` bytes (RFC 9110 §14.1.2).
-    fn of_length(self, length: u64) -> Selected {
-        let Some(end) = length.checked_sub(1) else {
-            return self.of_nothing();
-        };
+    /// The first and the last byte of this range in a body whose last byte is `end`; none if it has none of them
+    /// (RFC 9110 §14.1.2).
+    fn until(self, end: u64) -> Option<(u64, u64)> {
         match self {
-            Self::From { first, .. } if first > end => Selected::Unsatisfiable,
-            Self::From { first, last } => Selected::Part { first, last: last.min(end) },
-            Self::Suffix { length: 0 } => Selected::Unsatisfiable,
+            Self::From { first, last } => (first <= end).then_some((first, last.min(end))),
+            Self::Suffix { length: 0 } => None,
             // A suffix longer than the body is all of it.
-            Self::Suffix { length: suffix } => Selected::Part { first: length.saturating_sub(suffix), last: end },
+            Self::Suffix { length } => Some((end - end.min(length - 1), end)),
         }
     }
+}
 
-    /// What to answer from a body of no bytes.
-    fn of_nothing(self) -> Selected {
-        match self {
-            Self::From { .. } | Self::Suffix { length: 0 } => Selected::Unsatisfiable,
-            // RFC 9110 §14.1.1: satisfiable, and `Content-Range` has no form for no bytes.
-            Self::Suffix { .. } => Selected::Whole,
-        }
+/// Reads `bytes=` and a list of ranges. None if any of them is invalid, if it has none, and if it has too many.
+fn parse(value: &[u8]) -> Option<Vec<ByteRange>> {
+    // RFC 9110 §14.1: the names of units are read in any case.
+    let (unit, set) = split_once(field::trim_ows(value), b'=')?;
+    if !unit.eq_ignore_ascii_case(b"bytes") {
+        return None;
     }
+    // RFC 9110 §5.6.1.2: empty members do not count.
+    let members = field::members(set, Backslash::Plain);
+    // RFC 9110 §14.2: an invalid member makes the whole field invalid, and that may be ignored.
+    let ranges: Vec<_> = members.take(MOST_RANGES + 1).map(ByteRange::parse).collect::<Option<_>>()?;
+    (1..=MOST_RANGES).contains(&ranges.len()).then_some(ranges)
+}
+
+/// RFC 9110 §17.15: so many ranges that to answer them may be what an attacker wants.
+const MOST_RANGES: usize = 8;
+
+/// Whether several satisfiable ranges are answered with as many parts, and not with the whole.
+fn deserve_parts(parts: &[(u64, u64)], stored: &HeaderMap, length: u64) -> bool {
+    // RFC 9110 §8.4: said in the head of the 206, it would be read as the coding of all parts with their heads.
+    let is_encoded = stored.contains_key(CONTENT_ENCODING);
+    // RFC 9110 §14.2: more than two that overlap are a broken client, or an attack.
+    !is_encoded && overlapping(parts) <= 2
+        // RFC 9110 §17.15: nor must many small ranges cost more than the whole.
+        && multipart::length(stored, parts, length) < length
+}
+
+/// How many of the ranges overlap with another one of them.
+fn overlapping(parts: &[(u64, u64)]) -> usize {
+    let overlap = |one: &(u64, u64), other: &(u64, u64)| one.0 <= other.1 && other.0 <= one.1;
+    // Each overlaps with itself.
+    parts.iter().filter(|one| parts.iter().filter(|other| overlap(one, other)).count() > 1).count()
 }
 
 /// The condition under which a range counts (RFC 9110 §13.1.5).
@@ -216,10 +257,12 @@ mod tests {
         (b"bytes=4-0", 10, Whole),
         (b"bytes=20-10", 10, Whole),
         (b"bytes=99999999999999999999999-5", 10, Whole),
-        (b"bytes=0-1,3-4", 10, Whole),
-        (b"bytes=0-1, 3-4", 10, Whole),
-        (b"bytes=0-1,", 10, Whole),
-        (b"bytes=,0-1", 10, Whole),
+        (b"bytes=0-1,", 10, part(0, 1)),
+        (b"bytes=,0-1", 10, part(0, 1)),
+        (b"bytes= ,\t, 0-1 ,,", 10, part(0, 1)),
+        (b"bytes=,", 10, Whole),
+        (b"bytes= , ,", 10, Whole),
+        (b",bytes=0-1", 10, Whole),
         (b"", 10, Whole),
         (b"bytes", 10, Whole),
         (b"bytes=", 10, Whole),
@@ -244,11 +287,113 @@ mod tests {
 
     #[test]
     fn one_range_of_bytes_selects_a_part() {
-        for &(range, length, expected) in RANGE_AND_LENGTH {
+        for (range, length, expected) in RANGE_AND_LENGTH {
+            let found = select(&[("range", range)], &[], *length);
+
+            assert_eq!(found.as_ref(), Some(expected), "{:?} of {length}", range.escape_ascii().to_string());
+        }
+    }
+
+    type Parts = &'static [(u64, u64)];
+
+    const SEVERAL_AND_PARTS: &[(&[u8], Parts)] = &[
+        (b"bytes=0-1,3-4", &[(0, 1), (3, 4)]),
+        (b"bytes=0-1 \t, 3-4", &[(0, 1), (3, 4)]),
+        (b"bytes=, ,0-1,,\t3-4,", &[(0, 1), (3, 4)]),
+        (b"BYTES=-5,0-4", &[(9995, 9999), (0, 4)]),
+        (b"bytes=9-9,0-0,5-5", &[(9, 9), (0, 0), (5, 5)]),
+        (b"bytes=0-0,9000-", &[(0, 0), (9000, 9999)]),
+        (b"bytes=0-1,9999-20000,-1", &[(0, 1), (9999, 9999), (9999, 9999)]),
+        (b"bytes=0-10,10-20", &[(0, 10), (10, 20)]),
+        (b"bytes=0-99,5-6,200-300", &[(0, 99), (5, 6), (200, 300)]),
+        (b"bytes=0-0,0-0", &[(0, 0), (0, 0)]),
+        // Those that have no byte of the body are left out.
+        (b"bytes=10000-,0-1,-0,3-4,99999999999999999999-", &[(0, 1), (3, 4)]),
+        // Eight, and no more.
+        (
+            b"bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14",
+            &[(0, 0), (2, 2), (4, 4), (6, 6), (8, 8), (10, 10), (12, 12), (14, 14)],
+        ),
+    ];
+
+    #[test]
+    fn several_ranges_select_parts_in_the_order_asked() {
+        for (range, expected) in SEVERAL_AND_PARTS {
+            let found = select(&[("range", range)], &[], 10_000);
+
+            assert_eq!(found, Some(Selected::Parts(expected.to_vec())), "{}", range.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn of_several_ranges_one_that_is_satisfiable_is_a_part_and_none_is_unsatisfiable() {
+        let cases: [(&[u8], u64, Selected); 7] = [
+            (b"bytes=0-4,10-", 10, part(0, 4)),
+            (b"bytes=10-,-0,99-100,-3", 10, part(7, 9)),
+            (b"bytes=10-,11-", 10, Unsatisfiable),
+            (b"bytes=-0,10-10,99999999999999999999-", 10, Unsatisfiable),
+            (b"bytes=0-,0-0", 0, Unsatisfiable),
+            (b"bytes=0-,-0", 0, Unsatisfiable),
+            (b"bytes=0-,-5", 0, Whole),
+        ];
+        for (range, length, expected) in cases {
             let found = select(&[("range", range)], &[], length);
 
             assert_eq!(found, Some(expected), "{:?} of {length}", range.escape_ascii().to_string());
         }
+    }
+
+    #[test]
+    fn ranges_with_an_invalid_one_or_too_many_or_too_many_that_overlap_are_ignored() {
+        let cases: [&[u8]; 13] = [
+            b"bytes=0-1,4-3",
+            b"bytes=0-1,x",
+            b"bytes=0-1,-",
+            b"bytes=0-1;3-4",
+            b"bytes=0-1,bytes=3-4",
+            b"bytes=\"0-1,3-4\"",
+            b"bytes=0-1,\"3-4",
+            b"items=0-1,3-4",
+            b"bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14,16-16",
+            b"bytes=0-0,10000-,10000-,10000-,10000-,10000-,10000-,10000-,10000-",
+            b"bytes=0-10,5-15,12-20",
+            b"bytes=0-10,5-15,100-110,105-115",
+            b"bytes=0-0,0-0,0-0",
+        ];
+        for range in cases {
+            assert_eq!(select(&[("range", range)], &[], 10_000), Some(Whole), "{}", range.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn parts_are_selected_only_where_they_are_shorter_than_the_whole() {
+        let lines: &[(&str, &[u8])] = &[("range", b"bytes=0-0,10-19")];
+        let long_type = "a".repeat(1000);
+        for content_type in ["", "text/plain", &long_type] {
+            let stored: &[(&str, &[u8])] = &[("content-type", content_type.as_bytes())];
+            let length_of_parts = |whole| multipart::length(&headers(stored), &[(0, 0), (10, 19)], whole);
+            let shortest = (20..10_000).find(|whole| length_of_parts(*whole) < *whole).unwrap();
+
+            assert_eq!(select(lines, stored, shortest - 1), Some(Whole));
+            assert_eq!(select(lines, stored, shortest), Some(Selected::Parts(vec![(0, 0), (10, 19)])));
+        }
+        assert_eq!(select(&[("range", b"bytes=0-,-1")], &[], MAX), Some(Whole));
+    }
+
+    #[test]
+    fn of_an_encoded_response_one_range_is_a_part_and_several_are_the_whole() {
+        let stored: &[(&str, &[u8])] = &[("content-encoding", b"gzip")];
+
+        assert_eq!(select(&[("range", b"bytes=0-1")], stored, 10_000), Some(part(0, 1)));
+        assert_eq!(select(&[("range", b"bytes=0-1,3-4")], stored, 10_000), Some(Whole));
+    }
+
+    #[test]
+    fn if_range_is_for_all_ranges() {
+        let lines: &[(&str, &[u8])] = &[("range", b"bytes=0-1,3-4"), ("if-range", b"\"a\"")];
+
+        assert_eq!(select(lines, &[("etag", b"\"b\"")], 10_000), Some(Whole));
+        assert_eq!(select(lines, &[("etag", b"\"a\"")], 10_000), Some(Selected::Parts(vec![(0, 1), (3, 4)])));
     }
 
     #[test]
@@ -334,11 +479,22 @@ mod tests {
             request in any_headers(),
             stored in any_headers(),
             range in "bytes=[0-9]{0,21}-[0-9]{0,21}",
-            length in prop_oneof![0..20_u64, any::<u64>()],
+            several in "bytes=([0-9]{0,4}-[0-9]{0,4} ?, ?){0,9}[0-9]{0,4}-[0-9]{0,4}",
+            length in prop_oneof![0..20_u64, 0..20_000_u64, any::<u64>()],
         ) {
-            let alone = headers(&[("range", range)]);
-            for range in [RangeRequest::of(&request), RangeRequest::of(&alone)].into_iter().flatten() {
-                if let Selected::Part { first, last } = range.select(&stored, length) {
+            let (alone, several) = (headers(&[("range", range)]), headers(&[("range", several)]));
+            for request in [request, alone, several] {
+                let selected = RangeRequest::of(&request).map(|range| range.select(&stored, length));
+                let parts = match selected {
+                    Some(Selected::Part { first, last }) => vec![(first, last)],
+                    Some(Selected::Parts(parts)) => {
+                        prop_assert!((2..=MOST_RANGES).contains(&parts.len()));
+                        prop_assert!(multipart::length(&stored, &parts, length) < length);
+                        parts
+                    }
+                    Some(Whole | Unsatisfiable) | None => Vec::new(),
+                };
+                for (first, last) in parts {
                     prop_assert!(first <= last && last < length);
                 }
             }

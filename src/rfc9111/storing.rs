@@ -84,7 +84,8 @@ fn refusal(status: StatusCode, headers: &HeaderMap, directives: &Directives, aut
     let reusable = directives.public
         || directives.s_maxage.is_some()
         || directives.max_age.is_some()
-        || headers.contains_key(EXPIRES)
+        // RFC 9213 §2.2: a targeted field decides without `Expires`.
+        || (!directives.targeted && headers.contains_key(EXPIRES))
         || is_heuristically_cacheable(status);
     (!reusable).then_some(Refusal::NoFreshness)
 }
@@ -139,6 +140,8 @@ mod tests {
         (200, "no-store, private", Refused(NoStore)),
         (200, "must-understand, no-store", Allowed),
         (200, "must-understand", Allowed),
+        (200, "must-understand=x, no-store", Refused(NoStore)),
+        (200, "no-store, x=\"must-understand", Refused(NoStore)),
         (200, "must-understand, no-store, private", Refused(Private)),
         (299, "must-understand, max-age=60", Refused(MustUnderstand)),
         (299, "must-understand, no-store, max-age=60", Refused(MustUnderstand)),
@@ -186,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn an_expires_beside_a_targeted_field_makes_nothing_storable() {
+        let headers = headers(&[("expires", "Sun, 06 Nov 1994 08:49:37 GMT")]);
+        let directives = Directives { targeted: true, ..Directives::default() };
+
+        assert_eq!(may_store(StatusCode::FOUND, &headers, &directives, false), Refused(NoFreshness));
+        assert_eq!(may_store(StatusCode::OK, &headers, &directives, false), Allowed);
+    }
+
+    #[test]
     fn a_response_to_authorization_is_stored_only_if_it_allows_sharing() {
         let cases = [
             ("", false),
@@ -195,6 +207,8 @@ mod tests {
             ("public", true),
             ("public=x", false),
             ("must-revalidate", true),
+            ("must-revalidate=x", false),
+            ("max-age=60; must-revalidate", false),
             ("s-maxage=60", true),
             ("s-maxage=0", true),
             ("s-maxage", false),

@@ -95,8 +95,8 @@ pub(crate) fn strip_for_not_modified(headers: &mut HeaderMap) {
     }
 }
 
-/// An entity tag (RFC 9110 §8.8.3).
-#[derive(Clone, Copy, Debug)]
+/// An entity tag (RFC 9110 §8.8.3). Two are `==` if they are written the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntityTag<'a> {
     weak: bool,
     /// What is between the quotes.
@@ -124,6 +124,19 @@ impl<'a> EntityTag<'a> {
         // Visible ASCII without the quote, or not ASCII: spaces are not legal here.
         let legal = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
         opaque.iter().all(legal).then_some(Self { weak, opaque })
+    }
+
+    /// Appends the tag as it is written in a field.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        let mark: &[u8] = if self.weak { b"W/\"" } else { b"\"" };
+        out.extend_from_slice(mark);
+        out.extend_from_slice(self.opaque);
+        out.push(b'"');
+    }
+
+    /// Whether what has this tag may have changed in ways that do not count (RFC 9110 §8.8.1).
+    pub(crate) fn is_weak(&self) -> bool {
+        self.weak
     }
 
     /// Whether both stand for the same representation, or one that is as good (RFC 9110 §8.8.3.2).
@@ -349,7 +362,11 @@ mod tests {
             if conditions.not_modified(&stored) {
                 prop_assert!(!conditions.is_empty());
             }
-            EntityTag::parse(&value);
+            if let Some(tag) = EntityTag::parse(&value) {
+                let mut written = Vec::new();
+                tag.write_to(&mut written);
+                prop_assert_eq!(written, value);
+            }
             let mut made_whole = request;
             Conditions::remove_from(&mut made_whole);
             prop_assert!(Conditions::of(&made_whole).is_empty());

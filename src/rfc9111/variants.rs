@@ -5,6 +5,7 @@
 use http::header::VARY;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::normal::normal_form;
 use crate::field;
 
 /// The request fields that a response depends on (RFC 9110 §12.5.5).
@@ -42,38 +43,69 @@ impl Vary {
 /// What a request said in the fields that a response to it varies on (RFC 9111 §4.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Nominated {
-    /// Each field with its lines in order; no lines means that the request did not have it.
-    fields: Vec<(HeaderName, Vec<HeaderValue>)>,
+    fields: Vec<Field>,
+}
+
+/// One nominated field, as a request had it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    name: HeaderName,
+    /// In order; no lines means that the request did not have it.
+    lines: Vec<HeaderValue>,
+    /// What the lines mean, if they have a normal form.
+    normal: Option<Box<str>>,
 }
 
 impl Nominated {
     /// Copies the nominated fields of a request, so that they do not keep the buffer it was read from.
     pub(crate) fn new(names: &[HeaderName], request: &HeaderMap) -> Self {
-        let lines = |name: &HeaderName| request.get_all(name).into_iter().map(copy).collect();
-        Self { fields: names.iter().map(|name| (name.clone(), lines(name))).collect() }
+        Self { fields: names.iter().map(|name| Field::new(name, request)).collect() }
     }
 
-    /// Whether a request says the same in these fields: the same lines in the same order, byte for byte. A field that
-    /// is absent matches only where it is absent, so not where it is empty.
-    ///
-    /// RFC 9111 §4.1 allows to overlook differences in spacing, order and case. None are overlooked: that costs a
-    /// miss, the opposite can cost a wrong answer.
+    /// Whether a request says the same in these fields. A field that is absent matches only where it is absent, so
+    /// not where it is empty.
     pub(crate) fn matches(&self, request: &HeaderMap) -> bool {
-        self.fields.iter().all(|(name, lines)| request.get_all(name).into_iter().eq(lines))
+        self.fields.iter().all(|field| field.matches(request))
     }
 
     /// The nominated fields, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
-        self.fields.iter().map(|(name, _)| name)
+        self.fields.iter().map(|field| &field.name)
     }
 
     /// What this holds on the heap, in bytes, about.
     pub(crate) fn weight_bytes(&self) -> usize {
-        let field = |(name, lines): &(HeaderName, Vec<HeaderValue>)| {
-            let lines: usize = lines.iter().map(|line| size_of::<HeaderValue>() + line.len()).sum();
-            size_of::<(HeaderName, Vec<HeaderValue>)>() + name.as_str().len() + lines
+        self.fields.iter().map(|field| size_of::<Field>() + field.weight_bytes()).sum()
+    }
+}
+
+impl Field {
+    fn new(name: &HeaderName, request: &HeaderMap) -> Self {
+        Self {
+            name: name.clone(),
+            lines: request.get_all(name).into_iter().map(copy).collect(),
+            normal: normal_form(request, name).map(String::into_boxed_str),
+        }
+    }
+
+    /// Whether a request has this field in the same normal form or, for want of one, in the same lines in the same
+    /// order, byte for byte. Does not allocate if the lines are the same.
+    ///
+    /// RFC 9111 §4.1 allows to overlook more. To overlook less costs a miss, the opposite can cost a wrong answer.
+    fn matches(&self, request: &HeaderMap) -> bool {
+        // The same lines have the same normal form.
+        if request.get_all(&self.name).into_iter().eq(&self.lines) {
+            return true;
+        }
+        let Some(normal) = self.normal.as_deref() else {
+            return false;
         };
-        self.fields.iter().map(field).sum()
+        normal_form(request, &self.name).is_some_and(|other| other == normal)
+    }
+
+    fn weight_bytes(&self) -> usize {
+        let lines: usize = self.lines.iter().map(|line| size_of::<HeaderValue>() + line.len()).sum();
+        self.name.as_str().len() + lines + self.normal.as_deref().map_or(0, str::len)
     }
 }
 
@@ -92,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::field::testing::{any_headers, headers};
+    use crate::rfc9111::normal::testing::negotiating;
 
     fn names(names: &[&str]) -> Vec<HeaderName> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -158,6 +191,48 @@ mod tests {
     }
 
     #[test]
+    fn spelling_does_not_matter_where_the_field_says_that_it_means_the_same() {
+        type Lines = &'static [&'static str];
+        let cases: [(&str, Lines, Lines, bool); 27] = [
+            ("accept-encoding", &["gzip, br"], &["br,gzip"], true),
+            ("accept-encoding", &["gzip, br"], &["GZIP", "", "Br;q=1.0"], true),
+            ("accept-encoding", &["gzip;q=0.5"], &["gzip ; q=0.50"], true),
+            ("accept-encoding", &["x-gzip"], &["gzip"], true),
+            ("accept-encoding", &["br;q=x"], &["br;q=x"], true),
+            ("accept-encoding", &[""], &[","], true),
+            ("accept-encoding", &[], &[""], false),
+            ("accept-encoding", &[], &["*"], false),
+            ("accept-encoding", &[""], &["*"], false),
+            ("accept-encoding", &[""], &["identity"], false),
+            ("accept-encoding", &["gzip"], &["gzip;q=0"], false),
+            ("accept-encoding", &["gzip"], &["gzip, br;q=0"], false),
+            ("accept-encoding", &["gzip"], &["gzip, gzip;q=0.5"], false),
+            ("accept-encoding", &["br;q=x"], &["br; q=x"], false),
+            ("accept-encoding", &["br;x=1, gzip"], &["gzip, br;x=1"], false),
+            ("accept-encoding", &["\"gzip, br"], &["\"gzip", "br"], false),
+            ("accept-language", &["de, en;q=0.5"], &["EN;q=0.500,DE"], true),
+            ("accept-language", &["de, en"], &["de", "en"], true),
+            ("accept-language", &["de, en"], &["en, de"], false),
+            ("accept-language", &["de"], &["de-AT"], false),
+            ("accept-language", &["de"], &["de, *"], false),
+            ("accept-language", &["de-*"], &["DE-*"], false),
+            ("accept-language", &["de;q=0.5"], &["de;q=0.501"], false),
+            ("accept-language", &[], &[""], false),
+            ("accept-language", &["x-gzip"], &["gzip"], false),
+            ("accept", &["a/b, c/d"], &["a/b,c/d"], false),
+            ("accept-charset", &["utf-8"], &["UTF-8"], false),
+        ];
+        for (name, one, other, expected) in cases {
+            let lines = |lines: Lines| headers(&lines.iter().map(|line| (name, line)).collect::<Vec<_>>());
+            let (one, other) = (lines(one), lines(other));
+            let matches = |one, other| Nominated::new(&names(&[name]), one).matches(other);
+
+            assert_eq!(matches(&one, &other), expected, "{one:?} {other:?}");
+            assert_eq!(matches(&other, &one), expected, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
     fn nothing_nominated_is_empty_weighs_nothing_and_matches_all() {
         let nominated = Nominated::new(&[], &headers(&[("x-a", "1")]));
 
@@ -175,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn a_normal_form_is_weighed_too() {
+        let weigh = |request: &HeaderMap| Nominated::new(&names(&["accept-encoding"]), request).weight_bytes();
+        let lines = size_of::<HeaderValue>() + "gzip;q=1".len();
+
+        let present = weigh(&headers(&[("accept-encoding", "gzip;q=1")]));
+
+        assert_eq!(present, weigh(&HeaderMap::new()) + lines + "gzip".len());
+    }
+
+    #[test]
     fn the_buffer_of_the_request_is_not_kept() {
         let buffer = Bytes::from(vec![b'x'; 64 * 1024]);
         let mut request = HeaderMap::new();
@@ -185,7 +270,7 @@ mod tests {
         let nominated = Nominated::new(&names(&["x-a"]), &request);
 
         assert!(nominated.matches(&request));
-        assert!(nominated.fields[0].1[0].is_sensitive());
+        assert!(nominated.fields[0].lines[0].is_sensitive());
         drop(request);
         assert!(buffer.is_unique());
     }
@@ -199,6 +284,17 @@ mod tests {
             }
             let all: Vec<_> = request.keys().cloned().collect();
             prop_assert!(Nominated::new(&all, &request).matches(&request));
+        }
+
+        #[test]
+        fn matching_is_mutual(one in negotiating(), other in negotiating()) {
+            for name in names(&["accept", "accept-encoding", "accept-language"]) {
+                let names = [name];
+                let (left, right) = (Nominated::new(&names, &one), Nominated::new(&names, &other));
+
+                prop_assert!(left.matches(&one));
+                prop_assert_eq!(left.matches(&other), right.matches(&one));
+            }
         }
     }
 }

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
 use http_body::Body;
 
+use super::parts::{boundary, insert_part, insert_parts, make_unsatisfiable};
 use crate::{
     body::{CacheBody, FillReader},
     field::{ContentLength, content_length},
     policy::{Carried, Credentials},
     rfc9111::{
+        multipart,
         ranges::{RangeRequest, Selected},
+        request_directives::RequestDirectives,
         validation::{Conditions, strip_for_not_modified},
     },
     status::{CACHE_STATUS, CacheStatus},
-    stored::{StoredBody, StoredHead, StoredResponse},
+    stored::{StoredHead, StoredResponse},
 };
 
 /// What a request asks of the response, beyond which one it is.
@@ -23,8 +25,12 @@ use crate::{
 pub(super) struct Ask {
     is_head: bool,
     pub(super) credentials: Credentials,
+    /// The request was keyed by its content.
+    pub(super) by_content: bool,
     /// Apart, because most requests ask for no such thing.
     special: Option<Box<Special>>,
+    /// What it asks in `Cache-Control`, where that counts.
+    wishes: Option<Box<RequestDirectives>>,
 }
 
 /// A part of the response, or only news.
@@ -43,7 +49,17 @@ impl Ask {
             let range = if is_head { None } else { RangeRequest::of(request.headers()) };
             Box::new(Special { conditions, range })
         });
-        Self { is_head, credentials: carried.credentials, special }
+        let wishes = carried.wishes.then(|| Box::new(RequestDirectives::of(request.headers())));
+        Self { is_head, credentials: carried.credentials, by_content: false, special, wishes }
+    }
+
+    pub(super) fn wishes(&self) -> &RequestDirectives {
+        const NONE: &RequestDirectives = &RequestDirectives::NONE;
+        self.wishes.as_deref().unwrap_or(NONE)
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.is_head
     }
 
     fn range(&self) -> Option<&RangeRequest> {
@@ -69,7 +85,9 @@ impl Ask {
 
     /// Makes the request one for the whole response, so that the answer can be shared.
     pub(super) fn make_whole<B>(request: &mut Request<B>) {
-        *request.method_mut() = Method::GET;
+        if *request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         Conditions::remove_from(request.headers_mut());
         RangeRequest::remove_from(request.headers_mut());
     }
@@ -112,7 +130,17 @@ impl Ask {
             Some(range) if head.status == StatusCode::OK => match range.select(&head.headers, length) {
                 Selected::Whole => {}
                 Selected::Part { first, last } => {
-                    return part(headers, &stored.body.bytes, (first, last), status);
+                    if let Some(bytes) = multipart::part(&stored.body.bytes, (first, last)) {
+                        insert_part(&mut headers, first, last, length);
+                        return build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::from(bytes), status);
+                    }
+                }
+                Selected::Parts(parts) => {
+                    let boundary = boundary();
+                    if let Some(pieces) = multipart::body(&head.headers, &stored.body.bytes, &parts, &boundary) {
+                        insert_parts(&mut headers, &pieces, &boundary);
+                        return build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::pieces(pieces), status);
+                    }
                 }
                 Selected::Unsatisfiable => return unsatisfiable(headers, length, status),
             },
@@ -163,6 +191,15 @@ impl Ask {
         };
         match range.select(&head.headers, length) {
             Selected::Whole => Response::from_parts(head, body),
+            Selected::Parts(parts) => {
+                let boundary = boundary();
+                // RFC 9110 §14.2: several ranges may be ignored, as here, where the body is still coming.
+                let pieces = body.bytes().and_then(|bytes| multipart::body(&head.headers, bytes, &parts, &boundary));
+                let Some(pieces) = pieces else { return Response::from_parts(head, body) };
+                head.status = StatusCode::PARTIAL_CONTENT;
+                insert_parts(&mut head.headers, &pieces, &boundary);
+                Response::from_parts(head, CacheBody::pieces(pieces))
+            }
             Selected::Part { first, last } => {
                 head.status = StatusCode::PARTIAL_CONTENT;
                 insert_part(&mut head.headers, first, last, length);
@@ -185,11 +222,17 @@ pub(super) fn stamp<B>(response: &mut Response<B>, status: CacheStatus) {
 
 /// 503 with `Retry-After`: the origin is spared.
 pub(super) fn unavailable<B>(status: CacheStatus) -> Response<CacheBody<B>> {
+    let mut response = fault(StatusCode::SERVICE_UNAVAILABLE, status);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// A response of the cache's own, which nobody may keep.
+pub(super) fn fault<B>(code: StatusCode, status: CacheStatus) -> Response<CacheBody<B>> {
     let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CACHE_STATUS, status.to_value());
-    build(StatusCode::SERVICE_UNAVAILABLE, headers, CacheBody::empty(), status)
+    build(code, headers, CacheBody::empty(), status)
 }
 
 fn not_modified<B>(head: &StoredHead, status: CacheStatus, age: Duration) -> Response<CacheBody<B>> {
@@ -198,47 +241,9 @@ fn not_modified<B>(head: &StoredHead, status: CacheStatus, age: Duration) -> Res
     build(StatusCode::NOT_MODIFIED, headers, CacheBody::none(), status)
 }
 
-fn part<B>(
-    mut headers: HeaderMap,
-    body: &Bytes,
-    (first, last): (u64, u64),
-    status: CacheStatus,
-) -> Response<CacheBody<B>> {
-    let bounds = (usize::try_from(first), usize::try_from(last));
-    let (Ok(start), Ok(end)) = bounds else { return unsatisfiable(headers, body.len() as u64, status) };
-    if start > end || end >= body.len() {
-        return unsatisfiable(headers, body.len() as u64, status);
-    }
-    let bytes = body.slice(start..=end);
-    insert_part(&mut headers, first, last, body.len() as u64);
-    build(StatusCode::PARTIAL_CONTENT, headers, CacheBody::stored(StoredBody { bytes, trailers: None }), status)
-}
-
 fn unsatisfiable<B>(mut headers: HeaderMap, length: u64, status: CacheStatus) -> Response<CacheBody<B>> {
     make_unsatisfiable(&mut headers, length);
     build(StatusCode::RANGE_NOT_SATISFIABLE, headers, CacheBody::empty(), status)
-}
-
-/// RFC 9110 §15.5.17. What the origin said of its 200 is not said of a 416: a cache in front that took its freshness
-/// would answer the next request, without a range, with it.
-fn make_unsatisfiable(headers: &mut HeaderMap, length: u64) {
-    strip_for_not_modified(headers);
-    for name in [header::AGE, header::EXPIRES, header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL] {
-        headers.remove(name);
-    }
-    insert_content_range(headers, &format!("bytes */{length}"));
-}
-
-/// RFC 9110 §15.3.7.
-fn insert_part(headers: &mut HeaderMap, first: u64, last: u64, length: u64) {
-    headers.insert(header::CONTENT_LENGTH, (last - first + 1).into());
-    insert_content_range(headers, &format!("bytes {first}-{last}/{length}"));
-}
-
-fn insert_content_range(headers: &mut HeaderMap, text: &str) {
-    if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
 }
 
 /// `headers` say already what the cache did.

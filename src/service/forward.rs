@@ -8,7 +8,7 @@ use http_body::Body;
 use tower::util::ServiceExt;
 use tower_service::Service;
 
-use super::{Flow, Landed, Lookup, answer::Ask, job::Job};
+use super::{Flow, Landed, Lookup, answer::Ask, job::Job, validate::Validation};
 use crate::{body::CacheBody, collapse::Leader, rfc9111::age::Exchange, status::CacheStatus};
 
 /// A request on its way to the origin.
@@ -19,27 +19,36 @@ pub(super) struct Forward<S, ReqBody> {
 }
 
 impl<S, ReqBody> Forward<S, ReqBody> {
-    /// With a leader, the request is made one for the whole response.
+    /// With a leader, or with something that the origin can confirm, the request is made one for the whole response.
     pub(super) fn new(
         flow: Flow<S, ReqBody>,
         lookup: &Lookup,
         status: CacheStatus,
         leader: Option<Leader<Landed>>,
     ) -> Self {
-        let Flow { inner, core, mut request, asked } = flow;
-        if leader.is_some() {
+        let Flow { inner, core, mut request, asked, invalidation } = flow;
+        // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
+        let is_kept = !asked.ask.wishes().no_store;
+        let validation = Validation::of(lookup, &asked.ask, request.headers(), core.clock.now()).filter(|_| is_kept);
+        if leader.is_some() || validation.is_some() {
             Ask::make_whole(&mut request);
         }
         let job = Box::new(Job {
-            is_whole: leader.is_some() || asked.ask.is_plain(),
+            is_whole: is_kept && (leader.is_some() || validation.is_some() || asked.ask.is_plain()),
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
+            stored: lookup.stored().cloned(),
             flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,
             status,
             leader,
+            validation,
+            invalidation,
         });
+        if let Some(validation) = &job.validation {
+            validation.ask(request.headers_mut());
+        }
         Self { inner, request, job }
     }
 
@@ -49,11 +58,15 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         ResBody: Body<Data = Bytes> + Send + 'static,
         ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Self { inner, request, job } = self;
+        let Self { inner, request, mut job } = self;
         let request_time = job.core.clock.now();
         job.core.counters.forwarded();
-        // An error drops the job, and with it the leader: the attempt has failed.
-        let (head, body) = inner.oneshot(request).await?.into_parts();
+        let (head, body) = match inner.oneshot(request).await {
+            Ok(response) => response.into_parts(),
+            // Without something stale to serve the error drops the job, and with it the leader: the attempt has
+            // failed.
+            Err(error) => return job.stale_if_error().ok_or(error),
+        };
         let exchange = Exchange { request_time, response_time: job.core.clock.now() };
         Ok(job.digest(head, body, exchange).await)
     }

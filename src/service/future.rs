@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use tower::util::{Oneshot, ServiceExt};
 use tower_service::Service;
 
-use super::answer::stamp;
+use super::{answer::stamp, invalidate::Invalidation};
 use crate::{
     body::CacheBody,
     policy::BypassReason,
@@ -45,7 +45,12 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Ready { response: Option<Response<CacheBody<ResBody>>> },
-        Bypass { #[pin] forward: Oneshot<S, Request<ReqBody>>, reason: BypassReason },
+        Bypass {
+            #[pin]
+            forward: Oneshot<S, Request<ReqBody>>,
+            reason: BypassReason,
+            invalidation: Option<Box<Invalidation>>,
+        },
         Flow { flow: Pin<Box<dyn Future<Output = Answer<S, ReqBody, ResBody>> + Send>> },
     }
 }
@@ -59,8 +64,14 @@ where
         Self { kind: Kind::Ready { response: Some(response) } }
     }
 
-    pub(super) fn bypass(inner: S, request: Request<ReqBody>, reason: BypassReason) -> Self {
-        Self { kind: Kind::Bypass { forward: inner.oneshot(request), reason } }
+    /// `invalidation`: what the response may make invalid.
+    pub(super) fn bypass(
+        inner: S,
+        request: Request<ReqBody>,
+        reason: BypassReason,
+        invalidation: Option<Box<Invalidation>>,
+    ) -> Self {
+        Self { kind: Kind::Bypass { forward: inner.oneshot(request), reason, invalidation } }
     }
 
     pub(super) fn flow(flow: impl Future<Output = Answer<S, ReqBody, ResBody>> + Send + 'static) -> Self {
@@ -82,8 +93,12 @@ where
             KindProjection::Ready { response } => {
                 response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
             }
-            KindProjection::Bypass { forward, reason } => {
+            KindProjection::Bypass { forward, reason, invalidation } => {
                 let mut response = ready!(forward.poll(cx))?.map(CacheBody::origin);
+                // Before the client knows: what it asks next is not answered with what was.
+                if let Some(invalidation) = invalidation.take() {
+                    invalidation.apply(response.status(), response.headers());
+                }
                 if let Some(detail) = reason.detail() {
                     stamp(&mut response, CacheStatus::forward(ForwardReason::Bypass).with_detail(detail));
                 }

@@ -1,22 +1,22 @@
 //! What becomes of the response to a forward: judged by its head, stored, shared, passed on.
 
-use std::{error::Error, pin::Pin, sync::Arc};
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, response};
-use http_body::{Body, SizeHint};
+use http::{HeaderMap, Response, StatusCode, response};
+use http_body::Body;
 
 use super::{
-    Asked, Core, Landed, answer,
-    pump::{Pump, Use},
+    Asked, Core, Invalidation, Landed, answer,
+    pump::{Use, declared_length},
     store::Place,
+    validate::Validation,
 };
 use crate::{
-    body::{BodyError, CacheBody, Collected, FillReader, Replay, collect_ready, concatenate},
+    body::{BodyError, CacheBody, Collected, Replay, collect_ready, concatenate},
     clock::monotonic,
     collapse::Leader,
-    field::{ContentLength, content_length},
-    policy::{Plan, SkipReason, Storability},
+    policy::{Candidate, Plan, Said, SkipReason, Storability},
     rfc9111::{
         age::Exchange,
         stored_fields::stored_fields,
@@ -33,6 +33,12 @@ pub(super) struct Job {
     /// The request's fields, as the origin sees them.
     pub(super) fields: HeaderMap,
     pub(super) index: Option<VariantIndex>,
+    /// What was found for the request.
+    pub(super) stored: Option<StoredResponse>,
+    /// What the origin was asked to confirm.
+    pub(super) validation: Option<Validation>,
+    /// What the response makes invalid unless it is stored itself.
+    pub(super) invalidation: Option<Box<Invalidation>>,
     pub(super) flight: Option<String>,
     pub(super) status: CacheStatus,
     pub(super) leader: Option<Leader<Landed>>,
@@ -52,9 +58,22 @@ impl Job {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         self.status = self.status.with_status(head.status);
-        let (policy, credentials) = (&self.asked.policy, self.asked.ask.credentials);
+        if head.status == StatusCode::NOT_MODIFIED
+            && let Some(validation) = self.validation.take()
+        {
+            return self.validated(validation, head, exchange).await;
+        }
+        // RFC 5861 §4.
+        if matches!(head.status.as_u16(), 500 | 502..=504)
+            && let Some(response) = self.stale_if_error()
+        {
+            return response;
+        }
+        if self.asked.ask.is_head() && !self.is_whole && head.status == StatusCode::OK {
+            self.updated_by_head(&head, exchange).await;
+        }
         let verdict = if self.is_whole {
-            policy.storability(credentials, head.status, &head.headers, &exchange)
+            self.asked.policy.storability(&self.candidate(&head, &exchange))
         } else {
             Storability::Skip(SkipReason::Request)
         };
@@ -62,16 +81,30 @@ impl Job {
             Storability::Store(plan) => return self.share(head, body, plan, exchange, Use::Store).await,
             Storability::Skip(reason) => reason,
         };
+        if let Some(invalidation) = self.invalidation.take() {
+            invalidation.apply(head.status, &head.headers);
+        }
         if !head.status.is_server_error() {
             return self.refuse(head, CacheBody::origin(body), reason);
         }
         // A 5xx is transient: one successor tries again, and the last one is shared.
         if self.leader.as_ref().is_some_and(Leader::is_last_attempt)
-            && let Some(plan) = policy.may_share_failure(credentials, &head.headers, &exchange)
+            && let Some(plan) = self.asked.policy.may_share_failure(&self.candidate(&head, &exchange))
         {
             return self.share(head, body, plan, exchange, Use::Share).await;
         }
         self.decline(head, CacheBody::origin(body), reason, Use::Share)
+    }
+
+    pub(super) fn candidate<'a>(&self, head: &'a response::Parts, exchange: &'a Exchange) -> Candidate<'a> {
+        Candidate {
+            status: head.status,
+            headers: &head.headers,
+            said: Said::of(&head.extensions),
+            exchange,
+            credentials: self.asked.ask.credentials,
+            by_content: self.asked.ask.by_content,
+        }
     }
 
     /// Reads what is there of the body, and stores it or begins a fill.
@@ -95,13 +128,15 @@ impl Job {
             Ok(declared) => declared,
             Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
         };
-        let Some(place) = self.place(&plan.vary) else {
-            return self.decline(head, CacheBody::origin(body), SkipReason::KeyTooLong, purpose);
+        let place = match self.place(&plan) {
+            Ok(place) => place,
+            Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
         };
+        self.release_unless_shareable(&plan);
         let stored_head = Arc::new(self.stored_head(&head, &plan, exchange));
         match collect_ready(body, limit).await {
             Collected::Whole { chunks, trailers } => {
-                let read = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                let read = chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
                 if declared.is_some_and(|declared| declared != read) {
                     // RFC 9111 §3.3: incomplete, and that is not the others' concern. Nor does it end cleanly.
                     self.fail();
@@ -131,7 +166,7 @@ impl Job {
     }
 
     /// The body is here: store, publish, answer.
-    async fn whole<B>(
+    pub(super) async fn whole<B>(
         mut self: Box<Self>,
         head: response::Parts,
         stored: StoredResponse,
@@ -142,7 +177,7 @@ impl Job {
         CacheBody<B>: Body,
     {
         let remaining = stored.head.initially_remaining();
-        if purpose == Use::Share || remaining.is_zero() {
+        if purpose == Use::Share || stored.head.useful_for().is_zero() {
             self.core.counters.not_stored();
         } else if self.core.keep(place, stored.clone()).await {
             self.status = self.status.with_stored(remaining);
@@ -161,38 +196,8 @@ impl Job {
         self.pass(head, CacheBody::stored(stored.body), self.status)
     }
 
-    /// The body is still coming: from here on whoever reads it moves it on.
-    fn fill<B>(
-        &mut self,
-        chunks: Vec<Bytes>,
-        rest: Pin<Box<B>>,
-        head: &Arc<StoredHead>,
-        place: Place,
-        declared: Option<u64>,
-        purpose: Use,
-    ) -> FillReader
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let will_be_stored = purpose == Use::Store && !head.initially_remaining().is_zero();
-        if will_be_stored {
-            self.status = self.status.with_stored(head.initially_remaining());
-        }
-        let pump = Pump {
-            core: Arc::clone(&self.core),
-            head: Arc::clone(head),
-            place: will_be_stored.then_some(place),
-            limit: self.asked.policy.max_body_bytes,
-            declared,
-            leader: self.leader.take(),
-            spent: None,
-        };
-        pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)
-    }
-
     /// It is for this request alone: everybody else is told before it goes out.
-    fn refuse<B>(
+    pub(super) fn refuse<B>(
         mut self: Box<Self>,
         head: response::Parts,
         body: CacheBody<B>,
@@ -234,7 +239,7 @@ impl Job {
     }
 
     /// The attempt has failed.
-    fn fail(&mut self) {
+    pub(super) fn fail(&mut self) {
         self.core.counters.not_stored();
         if let Some(leader) = self.leader.take() {
             leader.fail();
@@ -255,12 +260,14 @@ impl Job {
         response
     }
 
-    fn place(&self, vary: &Vary) -> Option<Place> {
-        let flight = self.flight.clone()?;
-        Place::of(self.asked.key.clone(), flight, vary, self.index.as_ref(), &self.fields)
+    pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
+        let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
+        let now = self.core.clock.now();
+        Ok(Place::of(self.asked.key.clone(), flight, &plan.vary, self.index.as_ref(), &self.fields, now)?
+            .for_plan(plan))
     }
 
-    fn stored_head(&self, head: &response::Parts, plan: &Plan, exchange: Exchange) -> StoredHead {
+    pub(super) fn stored_head(&self, head: &response::Parts, plan: &Plan, exchange: Exchange) -> StoredHead {
         let nominated = match &plan.vary {
             Vary::Names(names) => Nominated::new(names, &self.fields),
             Vary::None | Vary::Any => Nominated::default(),
@@ -276,17 +283,8 @@ impl Job {
             initial_age: plan.initial_age,
             freshness_lifetime: plan.freshness_lifetime,
             implied: plan.implied,
+            staleness: plan.staleness,
+            has_validator: plan.has_validator,
         }
-    }
-}
-
-/// The length that the origin promises: by field, or by what its body knows of itself. Two that differ, or
-/// one that is no number, are a message that nobody should keep (RFC 9110 §8.6).
-fn declared_length(headers: &HeaderMap, hint: &SizeHint) -> Result<Option<u64>, SkipReason> {
-    match (content_length(headers), hint.exact()) {
-        (ContentLength::Absent, exact) => Ok(exact),
-        (ContentLength::Malformed, _) => Err(SkipReason::Length),
-        (ContentLength::Bytes(length), Some(exact)) if length != exact => Err(SkipReason::Length),
-        (ContentLength::Bytes(length), _) => Ok(Some(length)),
     }
 }

@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, Response};
 
@@ -8,11 +8,18 @@ use super::{Asked, Core, answer::Ask, store::within};
 use crate::{
     body::CacheBody,
     key::CacheKey,
-    policy::{Reuse, reuse},
+    policy::{Reuse, if_error, reuse, selected},
     status::{CacheStatus, ForwardReason},
     store::Peek,
-    stored::{Kind, Stored, StoredResponse, VariantIndex},
+    stored::{Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
 };
+
+/// An answer from the store.
+pub(super) struct Hit<B> {
+    pub(super) response: Response<CacheBody<B>>,
+    /// It is stale, and to be refreshed meanwhile.
+    pub(super) refresh: bool,
+}
 
 /// What was found for a request.
 pub(super) enum Lookup {
@@ -33,6 +40,21 @@ impl Lookup {
             Self::Variant { stored, .. } => stored.as_ref(),
             Self::Nothing | Self::Unkeyable => None,
         }
+    }
+
+    /// What the origin can be asked to confirm for this request (RFC 9111 §4.3.1).
+    pub(super) fn validatable(&self, ask: &Ask, request: &HeaderMap) -> Option<&StoredResponse> {
+        let stored = self.stored().filter(|stored| stored.head.has_validator)?;
+        selected(&stored.head, ask.credentials, request).is_ok().then_some(stored)
+    }
+
+    /// The other variants under its key.
+    pub(super) fn others(&self, now: SystemTime) -> impl Iterator<Item = &KnownVariant> {
+        let (index, own) = match self {
+            Self::Variant { index, key, .. } => (Some(index), Some(key)),
+            Self::Nothing | Self::Response(_) | Self::Unkeyable => (None, None),
+        };
+        index.into_iter().flat_map(move |index| index.alive(now)).filter(move |other| Some(&other.key) != own)
     }
 
     /// Why there is nothing to reuse (RFC 9211 §2.2).
@@ -69,46 +91,61 @@ impl Lookup {
 }
 
 impl Core {
-    /// Answers from the store, if that needs no waiting.
+    /// Answers from the store, if that needs neither waiting nor work afterwards.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
-        match self.store.peek(key) {
-            Peek::Found(Stored(Kind::Response(stored))) => {
-                let (status, age) = self.judge(&stored, ask, request).ok()?;
-                Some(ask.answer(&stored, status, age))
+        let hit = match self.store.peek(key) {
+            Peek::Found(Stored(Kind::Response(stored))) if !self.is_fenced(key, &stored) => {
+                self.judge(&stored, ask, request).ok()?
             }
             found => {
                 let lookup = self.follow_index(known(found)?, key, request)?;
-                self.reuse(&lookup, ask, request).ok()
+                self.reuse(&lookup, ask, request).ok()?
             }
+        };
+        if hit.refresh {
+            return None;
         }
+        self.counters.hit();
+        Some(hit.response)
     }
 
     /// Answers with what was found, if it may be reused.
-    pub(super) fn reuse<B>(
-        &self,
-        lookup: &Lookup,
-        ask: &Ask,
-        request: &HeaderMap,
-    ) -> Result<Response<CacheBody<B>>, ForwardReason> {
-        let stored = lookup.stored().ok_or_else(|| lookup.miss())?;
-        let (status, age) = self.judge(stored, ask, request)?;
-        Ok(ask.answer(stored, status, age))
+    pub(super) fn reuse<B>(&self, lookup: &Lookup, ask: &Ask, request: &HeaderMap) -> Result<Hit<B>, ForwardReason> {
+        self.judge(lookup.stored().ok_or_else(|| lookup.miss())?, ask, request)
     }
 
-    /// Whether this is a hit, and how old.
-    fn judge(
+    /// Whether this is a hit, and what it says.
+    #[inline]
+    fn judge<B>(&self, stored: &StoredResponse, ask: &Ask, request: &HeaderMap) -> Result<Hit<B>, ForwardReason> {
+        let (status, age, refresh) = match reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now())
+        {
+            Reuse::Fresh { age, remaining } => (CacheStatus::hit(remaining), age, false),
+            Reuse::Stale { age, stale_for, refresh } => (CacheStatus::stale_hit(stale_for), age, refresh),
+            Reuse::Unusable(reason) => return Err(reason),
+        };
+        Ok(Hit { response: ask.answer(stored, status, age), refresh })
+    }
+
+    /// Answers with what is stale, where that is allowed because the origin failed or did not answer in time
+    /// (RFC 5861 §4).
+    pub(super) fn stale<B>(
         &self,
         stored: &StoredResponse,
         ask: &Ask,
         request: &HeaderMap,
-    ) -> Result<(CacheStatus, Duration), ForwardReason> {
-        match reuse(&stored.head, ask.credentials, request, self.clock.now()) {
-            Reuse::Fresh { age, remaining } => {
-                self.counters.hit();
-                Ok((CacheStatus::hit(remaining), age))
-            }
-            Reuse::Unusable(reason) => Err(reason),
-        }
+        status: CacheStatus,
+    ) -> Option<Response<CacheBody<B>>> {
+        let now = self.clock.now();
+        // RFC 9111 §5.2.1.4: this client takes nothing that the origin has not confirmed.
+        let stale_for = if_error(&stored.head, ask.credentials, request, now).filter(|_| !ask.wishes().no_cache)?;
+        self.counters.stale();
+        let status = status.with_stale(stale_for).with_detail("stale-if-error");
+        Some(ask.answer(stored, status, stored.head.age(now)))
+    }
+
+    /// RFC 9111 §4.4: something has invalidated it since.
+    fn is_fenced(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
+        self.fences.cover(key, stored.head.began)
     }
 
     /// Looks without waiting; none if the store has to be waited for.
@@ -119,9 +156,10 @@ impl Core {
     fn follow_index(&self, found: Option<Stored>, key: &CacheKey, request: &HeaderMap) -> Option<Lookup> {
         match self.first(found, key, request) {
             First::Done(lookup) => Some(lookup),
-            First::Variant(index, key) => {
-                let stored = known(self.store.peek(&key))?.and_then(into_response);
-                Some(Lookup::Variant { index, key, stored })
+            First::Variant(index, variant) => {
+                let stored = known(self.store.peek(&variant))?.and_then(into_response);
+                let stored = stored.filter(|stored| !self.is_fenced(key, stored));
+                Some(Lookup::Variant { index, key: variant, stored })
             }
         }
     }
@@ -131,14 +169,15 @@ impl Core {
         let found = self.find(key).await;
         match self.first(found, key, request) {
             First::Done(lookup) => lookup,
-            First::Variant(index, key) => {
-                let stored = self.find(&key).await.and_then(into_response);
-                Lookup::Variant { index, key, stored }
+            First::Variant(index, variant) => {
+                let stored = self.find_variant(key, &variant).await;
+                Lookup::Variant { index, key: variant, stored }
             }
         }
     }
 
     fn first(&self, found: Option<Stored>, key: &CacheKey, request: &HeaderMap) -> First {
+        let found = found.filter(|stored| !self.fences.cover(key, stored.began()));
         match found.map(|stored| stored.0) {
             None => First::Done(Lookup::Nothing),
             Some(Kind::Response(stored)) => First::Done(Lookup::Response(stored)),
@@ -147,6 +186,12 @@ impl Core {
                 Err(_) => First::Done(Lookup::Unkeyable),
             },
         }
+    }
+
+    /// The response of a variant under `key` that is known to the index, if it is there yet.
+    pub(super) async fn find_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
+        let stored = self.find(variant).await.and_then(into_response);
+        stored.filter(|stored| !self.is_fenced(key, stored))
     }
 
     pub(super) async fn find(&self, key: &CacheKey) -> Option<Stored> {

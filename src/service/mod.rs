@@ -1,48 +1,50 @@
 //! The way of a request, on one page. The only place that knows tower's `Service`.
 
 mod answer;
+mod content;
 mod follow;
 mod forward;
 mod future;
 mod held;
+mod invalidate;
 mod job;
 mod lookup;
+mod parts;
 mod pump;
+mod refresh;
+mod settings;
 mod store;
+mod validate;
 
 use std::{
-    cell::Cell,
     error::Error,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
 pub use self::future::ResponseFuture;
+pub(crate) use self::settings::{Core, Settings};
 use self::{
-    answer::Ask,
+    content::by_content,
     follow::{Followed, Landed},
     forward::Forward,
-    lookup::Lookup,
+    invalidate::Invalidation,
+    lookup::{Hit, Lookup},
+    settings::{Admitted, Asked},
 };
 use crate::{
     body::CacheBody,
-    clock::{Clock, later, monotonic},
-    collapse::{Collapser, FinishOnDrop, Leader, Overflow, Role},
-    key::{CacheKey, KeyError, RequestHead, Tenancy},
-    observe::Counters,
-    policy::{Admission, BypassReason, Policy, Routes},
+    clock::{later, monotonic},
+    collapse::{FinishOnDrop, Leader, Overflow, Role},
+    policy::BypassReason,
+    rfc9111::invalidation::is_safe,
     status::{CacheStatus, ForwardReason},
-    store::ErasedStore,
 };
 
 /// What [`CacheLayer`](crate::CacheLayer) and [`CollapseLayer`](crate::CollapseLayer) make of an origin.
@@ -59,30 +61,6 @@ use crate::{
 pub struct Cache<S> {
     inner: S,
     settings: Arc<Settings>,
-}
-
-/// What a layer was built with, frozen.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) core: Arc<Core>,
-    pub(crate) routes: Routes,
-}
-
-/// What all services of one cache share.
-pub(crate) struct Core {
-    pub(crate) store: Arc<dyn ErasedStore>,
-    pub(crate) store_deadline: Duration,
-    pub(crate) collapser: Arc<Collapser<Landed>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) tenancy: Tenancy,
-    pub(crate) paused: AtomicBool,
-    pub(crate) counters: Counters,
-}
-
-impl Core {
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
-    }
 }
 
 impl<S> Cache<S> {
@@ -111,7 +89,8 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Body + Send + 'static,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -124,18 +103,18 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let asked = match self.settings.admit(&request) {
-            Ok(asked) => asked,
-            Err(reason) => {
-                self.settings.core.counters.bypassed();
-                return ResponseFuture::bypass(self.inner.clone(), request, reason);
+        let (key, policy, ask) = match self.settings.admit(&request) {
+            Ok(Admitted::Lookup(key, policy, ask)) => (key, policy, ask),
+            Ok(Admitted::ByContent(policy, carried)) => {
+                let policy = Arc::clone(policy);
+                return ResponseFuture::flow(by_content(self.clone(), policy, carried, request));
             }
+            Err(reason) => return self.bypass(request, reason),
         };
-        let (key, policy, ask) = asked;
         // Nothing to wait for: a hit in memory is answered where it stands.
         match self.settings.core.hit(&key, &ask, request.headers()) {
             Some(response) => {
-                SCRATCH.set(key.into_buffer());
+                settings::give_back(key);
                 ResponseFuture::ready(response)
             }
             None => {
@@ -148,46 +127,25 @@ where
 
 impl<S: Clone> Cache<S> {
     fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Flow<S, ReqBody> {
-        Flow { inner: self.inner.clone(), core: Arc::clone(&self.settings.core), request, asked }
+        let core = Arc::clone(&self.settings.core);
+        Flow { inner: self.inner.clone(), core, request, asked, invalidation: None }
     }
-}
 
-/// A request that was admitted: under which key and policy, and what it asks.
-struct Asked {
-    key: CacheKey,
-    policy: Arc<Policy>,
-    ask: Ask,
-}
-
-impl Settings {
-    fn admit<B: Body>(&self, request: &Request<B>) -> Result<(CacheKey, &Arc<Policy>, Ask), BypassReason> {
-        if self.core.is_paused() {
-            return Err(BypassReason::Paused);
-        }
-        let head = RequestHead::of(request);
-        let policy = self.routes.policy(head.uri().path());
-        // HTTP/2 needs no field to say that content follows; the body itself knows.
-        let carried = match policy.admit(head, !request.body().is_end_stream()) {
-            Admission::Lookup(carried) => carried,
-            Admission::Bypass(reason) => return Err(reason),
-        };
-        let key = policy.key.write(&head, carried.overrides, &self.core.tenancy.of(head), SCRATCH.take()).map_err(
-            |(error, buffer)| {
-                SCRATCH.set(buffer);
-                match error {
-                    KeyError::TooLong => BypassReason::KeyTooLong,
-                    KeyError::AmbiguousAuthority => BypassReason::Authority,
-                    KeyError::UnidentifiedTenant => BypassReason::Tenant,
-                }
-            },
-        )?;
-        Ok((key, policy, Ask::of(request, carried)))
+    /// The origin's own response, whatever it is.
+    fn bypass<ReqBody, ResBody>(
+        &self,
+        request: Request<ReqBody>,
+        reason: BypassReason,
+    ) -> ResponseFuture<S, ReqBody, ResBody>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    {
+        self.settings.core.counters.bypassed();
+        // A field may ask the origin to take it for an unsafe method.
+        let is_unsafe = !is_safe(request.method()) || reason == BypassReason::MethodOverride;
+        let invalidation = if is_unsafe { Invalidation::of(&self.settings, &request) } else { None };
+        ResponseFuture::bypass(self.inner.clone(), request, reason, invalidation)
     }
-}
-
-thread_local! {
-    /// The buffer that keys are written in; a hit gives it back.
-    static SCRATCH: Cell<String> = const { Cell::new(String::new()) };
 }
 
 /// A request that was not answered at first sight, and all it takes to answer it.
@@ -196,6 +154,8 @@ struct Flow<S, ReqBody> {
     core: Arc<Core>,
     request: Request<ReqBody>,
     asked: Asked,
+    /// What the response makes invalid unless it is stored itself.
+    invalidation: Option<Box<Invalidation>>,
 }
 
 impl<S, ReqBody, ResBody> Flow<S, ReqBody>
@@ -203,7 +163,8 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Send,
-    ReqBody: Body + Send + 'static,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -214,18 +175,24 @@ where
         let (mut collapsed, mut names) = (None, Vec::new());
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
-            let reason = match self.core.reuse(&lookup, &self.asked.ask, self.request.headers()) {
-                Ok(response) => return Ok(response),
+            let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
+            let reason = match hit {
+                Ok(hit) => return Ok(self.serve(hit, &lookup)),
                 Err(reason) => reason,
             };
             let status = CacheStatus::forward(reason).with_collapsed(collapsed);
+            // RFC 9111 §5.2.1.7.
+            if self.asked.ask.wishes().only_if_cached {
+                return Ok(answer::fault(StatusCode::GATEWAY_TIMEOUT, status));
+            }
             let Some(flight) = lookup
                 .flight(&self.asked, &names, self.request.headers())
-                .filter(|flight| collapse.on && !held::is_held(flight))
+                .filter(|flight| collapse.on && !held::is_held(flight) && !self.asked.ask.wishes().is_demanding())
             else {
                 return self.alone(lookup, status).await;
             };
-            let follower = match self.core.collapser.join(&flight, &collapse, monotonic()) {
+            let fenced = self.core.fences.raised_at(&self.asked.key);
+            let follower = match self.core.collapser.join(&flight, &collapse, fenced, monotonic()) {
                 Role::Leader(leader) => return self.lead(leader, lookup, flight, status).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full => return self.overflow(lookup, status).await,
@@ -249,6 +216,15 @@ where
         self.alone(lookup, CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false))).await
     }
 
+    /// A hit; if it is stale, a refresh begins.
+    fn serve(self, hit: Hit<ResBody>, lookup: &Lookup) -> Response<CacheBody<ResBody>> {
+        self.core.counters.hit();
+        if hit.refresh {
+            self.refresh(lookup);
+        }
+        hit.response
+    }
+
     /// Forwards for all that wait. Another flight may have landed between the look and the join: then
     /// there is nothing to forward.
     async fn lead(
@@ -259,13 +235,15 @@ where
         status: CacheStatus,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         if let Some(again) = self.core.look_now(&self.asked.key, self.request.headers())
-            && let Ok(response) = self.core.reuse(&again, &self.asked.ask, self.request.headers())
+            && let Ok(hit) = self.core.reuse(&again, &self.asked.ask, self.request.headers())
+            && !hit.refresh
         {
             if let Some(stored) = again.stored() {
                 leader.announce(Landed::from(stored.clone()), monotonic());
             }
             leader.land();
-            return Ok(response);
+            self.core.counters.hit();
+            return Ok(hit.response);
         }
         let finish_limit = self.asked.policy.collapse.finish_limit;
         let forward = held::hold(flight, Forward::new(self, &lookup, status, Some(leader)).run());
@@ -281,6 +259,11 @@ where
     async fn overflow(self, lookup: Lookup, status: CacheStatus) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         self.core.counters.overflowed();
         if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers()) {
+            return Ok(response);
+        }
+        if let Some(stored) = lookup.stored()
+            && let Some(response) = self.core.stale(stored, &self.asked.ask, self.request.headers(), status)
+        {
             return Ok(response);
         }
         match self.asked.policy.collapse.overflow {

@@ -5,14 +5,16 @@ use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::HeaderMap;
-use http_body::Body;
+use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{Core, Landed, store::Place};
+use super::{Core, Landed, job::Job, store::Place};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
     collapse::{Announcer, Leader},
+    field::{ContentLength, content_length},
+    policy::SkipReason,
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
@@ -136,6 +138,49 @@ impl Pump {
             leader.not_reusable(monotonic());
         }
         state.overflow(rest);
+    }
+}
+
+impl Job {
+    /// The body is still coming: from here on whoever reads it moves it on.
+    pub(super) fn fill<B>(
+        &mut self,
+        chunks: Vec<Bytes>,
+        rest: Pin<Box<B>>,
+        head: &Arc<StoredHead>,
+        place: Place,
+        declared: Option<u64>,
+        purpose: Use,
+    ) -> FillReader
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let will_be_stored = purpose == Use::Store && !head.useful_for().is_zero();
+        if will_be_stored {
+            self.status = self.status.with_stored(head.initially_remaining());
+        }
+        let pump = Pump {
+            core: Arc::clone(&self.core),
+            head: Arc::clone(head),
+            place: will_be_stored.then_some(place),
+            limit: self.asked.policy.max_body_bytes,
+            declared,
+            leader: self.leader.take(),
+            spent: None,
+        };
+        pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)
+    }
+}
+
+/// The length that the origin promises: by field, or by what its body knows of itself. Two that differ, or
+/// one that is no number, are a message that nobody should keep (RFC 9110 §8.6).
+pub(super) fn declared_length(headers: &HeaderMap, hint: &SizeHint) -> Result<Option<u64>, SkipReason> {
+    match (content_length(headers), hint.exact()) {
+        (ContentLength::Absent, exact) => Ok(exact),
+        (ContentLength::Malformed, _) => Err(SkipReason::Length),
+        (ContentLength::Bytes(length), Some(exact)) if length != exact => Err(SkipReason::Length),
+        (ContentLength::Bytes(length), _) => Ok(Some(length)),
     }
 }
 

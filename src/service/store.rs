@@ -1,79 +1,130 @@
 //! Storing: the index if there are variants, then the response.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 use super::Core;
 use crate::{
     key::CacheKey,
+    policy::{Plan, SkipReason},
     rfc9111::variants::Vary,
     store::{Put, StoreError, StoreErrorKind},
-    stored::{CLOCK_SKEW, Kind, Stored, StoredResponse, VariantIndex},
+    stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
 };
 
 /// Where a response belongs.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    pub(super) key: CacheKey,
-    pub(super) variant: Option<(Arc<[HeaderName]>, CacheKey)>,
-    /// The flight whose marker ends when this is stored.
-    pub(super) flight: String,
-    /// How long the variants that are there already may need the index.
-    pub(super) useful_for: Duration,
+    key: CacheKey,
+    variant: Option<Variant>,
+    /// The flight whose marker ends when this is stored; none if it stays, since each request is validated.
+    flight: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Variant {
+    key: CacheKey,
+    names: Arc<[HeaderName]>,
+    /// The others that are there.
+    others: Vec<KnownVariant>,
+    /// How long they may need the index.
+    useful_for: Duration,
 }
 
 impl Place {
     /// The place for a response with this `Vary`. The names of the known index stay in it, so that the
-    /// variants that are there can still be found. None if the key would be too long.
+    /// variants that are there can still be found. None if the key would be too long, or there are too many.
     pub(super) fn of(
         key: CacheKey,
         flight: String,
         vary: &Vary,
         index: Option<&VariantIndex>,
         request: &HeaderMap,
-    ) -> Option<Self> {
+        now: SystemTime,
+    ) -> Result<Self, SkipReason> {
+        let flight = Some(flight);
         let Vary::Names(nominated) = vary else {
-            return Some(Self { key, variant: None, flight, useful_for: Duration::ZERO });
+            return Ok(Self { key, variant: None, flight });
         };
         let mut names = nominated.clone();
         names.extend(index.iter().flat_map(|index| index.names.iter().cloned()));
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
+        let mut known = index;
         if names.len() > MAX_NAMES {
             // The origin nominates ever others: those of this response are enough.
             names.clone_from(nominated);
+            known = None;
         }
-        let variant = key.variant(&names, request).ok()?;
-        let useful_for = index.map(|index| index.useful_for).unwrap_or_default();
-        Some(Self { key, variant: Some((names.into(), variant)), flight, useful_for })
+        let variant = key.variant(&names, request).map_err(|_| SkipReason::KeyTooLong)?;
+        let others: Vec<_> =
+            known.iter().flat_map(|index| index.alive(now)).filter(|other| other.key != variant).cloned().collect();
+        if others.len() >= MAX_VARIANTS {
+            return Err(SkipReason::Variants);
+        }
+        let useful_for = known.map(|index| index.useful_for).unwrap_or_default();
+        Ok(Self { key, variant: Some(Variant { key: variant, names: names.into(), others, useful_for }), flight })
+    }
+
+    /// The same, for what this plan says.
+    pub(super) fn for_plan(mut self, plan: &Plan) -> Self {
+        if !plan.is_shareable {
+            self.flight = None;
+        }
+        self
+    }
+}
+
+impl Variant {
+    fn index(&self, response: &StoredResponse) -> VariantIndex {
+        let head = &response.head;
+        let this = KnownVariant {
+            key: self.key.clone(),
+            tag: head.headers.get(header::ETAG).cloned(),
+            until: head.response_time.checked_add(head.useful_for()).unwrap_or(head.response_time),
+        };
+        VariantIndex {
+            names: Arc::clone(&self.names),
+            variants: self.others.iter().cloned().chain([this]).collect(),
+            began: head.began,
+            useful_for: head.useful_for().max(self.useful_for),
+        }
     }
 }
 
 impl Core {
     /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
     pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> bool {
+        let began = response.head.began;
+        // RFC 9111 §4.4: what was asked for before it was invalidated comes too late.
+        if self.fences.cover(&place.key, began) {
+            self.counters.fenced();
+            self.counters.not_stored();
+            return false;
+        }
         let put = match &place.variant {
             None => self.put(&place.key, Stored(Kind::Response(response))).await,
-            Some((names, key)) => {
-                let index = VariantIndex {
-                    names: Arc::clone(names),
-                    began: response.head.began,
-                    useful_for: response.head.freshness_lifetime.max(place.useful_for),
-                };
+            Some(variant) => {
                 // The index first: without it nobody finds the variant. A newer one stays.
-                match self.put(&place.key, Stored(Kind::Variants(index))).await {
+                match self.put(&place.key, Stored(Kind::Variants(variant.index(&response)))).await {
                     // Fenced: another variant began later. That says nothing of this one.
-                    Ok(Put::Stored | Put::Fenced) => self.put(key, Stored(Kind::Response(response))).await,
+                    Ok(Put::Stored | Put::Fenced) => self.put(&variant.key, Stored(Kind::Response(response))).await,
                     other => other,
                 }
             }
         };
         match put {
+            // Look-ups ask for the fence, too: one that was raised meanwhile is not overlooked.
             Ok(Put::Stored) => {
                 self.counters.stored();
-                self.collapser.unmark(&place.flight);
+                if let Some(flight) = &place.flight {
+                    self.collapser.unmark(flight);
+                }
                 return true;
             }
             Ok(Put::Fenced) => self.counters.fenced(),
@@ -116,3 +167,6 @@ pub(super) async fn within<T>(
 
 /// How many names an index collects.
 const MAX_NAMES: usize = 8;
+
+/// How many variants there are under a key: past that they are fewer hits than entries.
+const MAX_VARIANTS: usize = 32;

@@ -12,7 +12,7 @@ use super::{Peek, Put, Store};
 use crate::{
     key::{CacheKey, KeySpec, RequestHead, Tenant},
     rfc9111::variants::Nominated,
-    stored::{Kind, Stored, StoredBody, StoredHead, StoredResponse, VariantIndex},
+    stored::{Kind, Staleness, Stored, StoredBody, StoredHead, StoredResponse, VariantIndex},
 };
 
 /// Checks that an empty store keeps the promises of [`Store`]. It needs room for about 1 MiB.
@@ -83,7 +83,7 @@ async fn newer_wins(store: &impl Store) {
 async fn an_index_is_kept_like_a_response(store: &impl Store) {
     let key = key("/index");
     let names = Arc::from([HeaderName::from_static("accept-encoding"), HeaderName::from_static("accept-language")]);
-    let index = VariantIndex { names, began: START, useful_for: Duration::from_secs(60) };
+    let index = VariantIndex { names, variants: Arc::new([]), began: START, useful_for: Duration::from_secs(60) };
     assert_eq!(store.put(&key, Stored(Kind::Variants(index.clone()))).await.ok(), Some(Put::Stored));
     match find(store, &key).await.map(|stored| stored.0) {
         Some(Kind::Variants(found)) => assert_eq!(found.names, index.names, "the index keeps its names"),
@@ -151,6 +151,8 @@ fn response(began: SystemTime, body: StoredBody) -> Stored {
         initial_age: Duration::from_millis(567),
         freshness_lifetime: Duration::from_secs(3_600),
         implied: true,
+        staleness: Staleness { while_revalidate: Duration::from_secs(7), ..Staleness::default() },
+        has_validator: true,
     };
     Stored(Kind::Response(StoredResponse::new(Arc::new(head), body)))
 }

@@ -5,6 +5,7 @@
 
 mod erased;
 mod error;
+mod fence;
 #[cfg(feature = "memory")]
 mod memory;
 
@@ -13,10 +14,10 @@ pub mod contract;
 
 use std::{future::Future, sync::Arc};
 
-pub(crate) use self::erased::ErasedStore;
 pub use self::error::{StoreError, StoreErrorKind};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
+pub(crate) use self::{erased::ErasedStore, fence::Fences};
 use crate::{key::CacheKey, stored::Stored};
 
 /// Keeps what the cache gives it, under the key it gives it with.

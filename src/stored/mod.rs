@@ -2,6 +2,7 @@
 //!
 //! Immutable and cheap to clone. Decides nothing; imports neither policy nor store nor service.
 
+mod index;
 mod interned;
 
 use std::{
@@ -11,8 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+pub(crate) use self::index::{KnownVariant, VariantIndex};
 use crate::{
     rfc9111::{age, variants::Nominated},
     status,
@@ -47,7 +49,7 @@ impl Stored {
     pub fn size_bytes(&self) -> usize {
         match &self.0 {
             Kind::Response(stored) => stored.size_bytes(),
-            Kind::Variants(index) => size_of::<VariantIndex>() + 64 * index.names.len(),
+            Kind::Variants(index) => index.size_bytes(),
         }
     }
 
@@ -64,7 +66,7 @@ impl Stored {
     #[must_use]
     pub fn useful_for(&self) -> Duration {
         match &self.0 {
-            Kind::Response(stored) => stored.head.initially_remaining(),
+            Kind::Response(stored) => stored.head.useful_for(),
             Kind::Variants(index) => index.useful_for,
         }
     }
@@ -77,15 +79,6 @@ impl Stored {
             Kind::Variants(_) => None,
         }
     }
-}
-
-/// Which request fields choose among the variants under a key.
-#[derive(Clone, Debug)]
-pub(crate) struct VariantIndex {
-    /// Sorted, each once.
-    pub(crate) names: Arc<[HeaderName]>,
-    pub(crate) began: SystemTime,
-    pub(crate) useful_for: Duration,
 }
 
 /// A response as a store holds it: immutable, and cheap to clone (two reference counts).
@@ -124,6 +117,27 @@ pub(crate) struct StoredHead {
     pub(crate) freshness_lifetime: Duration,
     /// The freshness lifetime is the policy's, not the origin's: never for requests with credentials.
     pub(crate) implied: bool,
+    pub(crate) staleness: Staleness,
+    /// The origin can be asked whether it still holds (RFC 9111 §4.3.1).
+    pub(crate) has_validator: bool,
+}
+
+/// What may be done with a stored response that is stale (RFC 9111 §4.2.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Staleness {
+    /// Nothing: the origin forbids it.
+    pub(crate) is_forbidden: bool,
+    /// For so long it may be served while it is refreshed (RFC 5861 §3).
+    pub(crate) while_revalidate: Duration,
+    /// For so long it may be served when the origin fails (RFC 5861 §4).
+    pub(crate) if_error: Duration,
+    /// While it is fresh, the origin promises, it does not change (RFC 8246).
+    pub(crate) is_immutable: bool,
+}
+
+impl Staleness {
+    pub(crate) const FORBIDDEN: Self =
+        Self { is_forbidden: true, while_revalidate: Duration::ZERO, if_error: Duration::ZERO, is_immutable: false };
 }
 
 impl StoredHead {
@@ -132,15 +146,36 @@ impl StoredHead {
         self.freshness_lifetime.saturating_sub(self.initial_age)
     }
 
+    /// For how long, from its arrival, it can be of use: fresh, stale where that is allowed, or to be validated.
+    pub(crate) fn useful_for(&self) -> Duration {
+        let Staleness { while_revalidate, if_error, .. } = self.staleness;
+        let validatable = if self.has_validator { KEPT_FOR_VALIDATION } else { Duration::ZERO };
+        self.initially_remaining().saturating_add(while_revalidate.max(if_error).max(validatable))
+    }
+
     pub(crate) fn age(&self, now: SystemTime) -> Duration {
         age::current_age(self.initial_age, self.response_time, now)
     }
 
+    /// For how long it has been stale at this age; none if it can not be known (the clock was set back).
+    pub(crate) fn stale_for(&self, age: Duration, now: SystemTime) -> Option<Duration> {
+        (!self.is_ahead(now)).then(|| age.saturating_sub(self.freshness_lifetime))
+    }
+
     /// What remains of the freshness lifetime at this age; zero is stale (RFC 9111 §4.2).
     pub(crate) fn remaining(&self, age: Duration, now: SystemTime) -> Duration {
-        // The clock was set back past the moment of receipt: the age is unknown, and unknown is stale.
-        let is_ahead = self.response_time > now && age::since(self.response_time, now) > CLOCK_SKEW;
-        if is_ahead { Duration::ZERO } else { self.freshness_lifetime.saturating_sub(age) }
+        if self.is_ahead(now) { Duration::ZERO } else { self.freshness_lifetime.saturating_sub(age) }
+    }
+
+    /// The clock was set back past the moment of receipt: the age is unknown, and unknown is stale.
+    fn is_ahead(&self, now: SystemTime) -> bool {
+        self.response_time > now && age::since(self.response_time, now) > CLOCK_SKEW
+    }
+
+    /// Its fields as they were before [`with_places`].
+    pub(crate) fn without_places(&self) -> HeaderMap {
+        let places = 1 + usize::from(self.has_status_place);
+        self.headers.iter().skip(places).map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     /// Its fields, as they go out at this age, with what the cache did in the place for that.
@@ -255,3 +290,43 @@ const BYTES_PER_FIELD: usize = 128;
 
 /// How far in the future a stored response may lie: clocks of one fleet differ a little.
 pub(crate) const CLOCK_SKEW: Duration = Duration::from_secs(1);
+
+/// How long a stale response waits for the origin to say that it still holds.
+const KEPT_FOR_VALIDATION: Duration = Duration::from_secs(60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::field::testing;
+
+    #[test]
+    fn fields_are_the_same_after_their_places_are_gone() {
+        for lines in [
+            &[("x-a", "1"), ("x-b", "2"), ("x-a", "3")][..],
+            &[("x-a", "1"), ("cache-status", "other; hit"), ("x-b", "2"), ("cache-status", "third")],
+            &[],
+        ] {
+            let fields = testing::headers(lines);
+            let (headers, has_status_place) = with_places(fields.clone());
+            let head = StoredHead {
+                status: StatusCode::OK,
+                headers,
+                has_status_place,
+                nominated: Nominated::default(),
+                began: UNIX_EPOCH,
+                response_time: UNIX_EPOCH,
+                initial_age: Duration::ZERO,
+                freshness_lifetime: Duration::ZERO,
+                implied: false,
+                staleness: Staleness::default(),
+                has_validator: false,
+            };
+
+            let found = head.without_places();
+
+            assert!(found.iter().eq(fields.iter()), "{lines:?}: {found:?}");
+        }
+    }
+}

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-#[expect(dead_code, reason = "each theme uses its part")]
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -13,6 +12,9 @@ mod conditions;
 mod faults;
 mod freshness;
 mod hit;
+mod invalidation;
 mod keys;
 mod readiness;
+mod stale;
+mod validation;
 mod variants;

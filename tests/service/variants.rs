@@ -31,6 +31,23 @@ async fn each_variant_has_its_own_response() {
 }
 
 #[tokio::test]
+async fn one_response_is_for_all_spellings_that_say_the_same() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let vary = [("vary", "accept-encoding, accept-language")];
+    let negotiated = |coding, language| get_with("/", &[("accept-encoding", coding), ("accept-language", language)]);
+    origin.queue([reply(200, &vary, "first"), reply(200, &vary, "second"), reply(200, &vary, "third")]);
+    ask(&mut cache, negotiated("gzip, br", "de-AT, en;q=0.5")).await;
+
+    let hit = ask(&mut cache, negotiated("BR,gzip;q=1.0", "EN;q=0.50,de-at")).await;
+    assert_eq!((status(&hit).as_str(), text(hit).await.unwrap().as_str()), ("hit; ttl=1", "first"));
+    let other = ask(&mut cache, negotiated("gzip;q=0, br", "de-AT, en;q=0.5")).await;
+    assert_eq!(text(other).await.unwrap(), "second", "another weight");
+    let other = ask(&mut cache, negotiated("gzip, br", "de_AT, en;q=0.5")).await;
+    assert_eq!(text(other).await.unwrap(), "third", "no language range");
+    assert_eq!(origin.forwards(), 3);
+}
+
+#[tokio::test]
 async fn nominated_fields_add_up_over_lines_and_responses() {
     let (mut cache, origin, _) = cache(Policy::new());
     let fields = [("vary", "Accept-Language , accept"), ("vary", "X-Theme")];

@@ -15,7 +15,7 @@ fn board() -> Board {
 }
 
 fn join(board: &Board, settings: &Collapse) -> Role<&'static str> {
-    board.join("/a", settings, monotonic())
+    board.join("/a", settings, None, monotonic())
 }
 
 fn leader(board: &Board) -> Leader<&'static str> {
@@ -267,5 +267,5 @@ async fn other_keys_do_not_wait() {
     let board = board();
     let _leads = leader(&board);
 
-    assert!(matches!(board.join("/b", &Collapse::new(), monotonic()), Role::Leader(_)));
+    assert!(matches!(board.join("/b", &Collapse::new(), None, monotonic()), Role::Leader(_)));
 }

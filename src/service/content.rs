@@ -1,0 +1,68 @@
+//! Requests that are keyed by what they carry: read, looked up, and replayed to the origin.
+
+use std::{error::Error, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{Asked, Cache, Invalidation, answer::Ask};
+use crate::{
+    body::{CacheBody, Read, RequestContent, read_content},
+    field::{ContentLength, content_length},
+    key::RequestHead,
+    policy::{BypassReason, Carried, Policy},
+    rfc9111::invalidation::is_safe,
+};
+
+/// Answers a request by its content. What is longer than the policy reads goes to the origin untouched, and so does
+/// what breaks off.
+pub(super) async fn by_content<S, ReqBody, ResBody>(
+    cache: Cache<S>,
+    policy: Arc<Policy>,
+    carried: Carried,
+    request: Request<ReqBody>,
+) -> Result<Response<CacheBody<ResBody>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Some((content, replay)) = policy.content.as_ref().and_then(|content| Some((content, content.replay()?))) else {
+        return cache.bypass(request, BypassReason::Content).await;
+    };
+    let limit = content.limit();
+    if matches!(content_length(request.headers()), ContentLength::Bytes(length) if length > limit as u64) {
+        return cache.bypass(request, BypassReason::LongContent).await;
+    }
+    let invalidation = if is_safe(request.method()) { None } else { Invalidation::of(&cache.settings, &request) };
+    let (head, body) = request.into_parts();
+    let bytes = match read_content(body, limit).await {
+        Read::Whole { bytes, trailers: None } => bytes,
+        // What follows the content is not in the key.
+        Read::Whole { bytes, trailers } => {
+            let request = Request::from_parts(head, replay(RequestContent::whole(bytes, trailers)));
+            return cache.bypass(request, BypassReason::Content).await;
+        }
+        Read::Over(content) | Read::Failed(content) => {
+            let request = Request::from_parts(head, replay(content));
+            return cache.bypass(request, BypassReason::LongContent).await;
+        }
+    };
+    let digest = content.digest(&head.headers, &bytes);
+    let request = Request::from_parts(head, replay(RequestContent::whole(bytes, None)));
+    let key = match cache.settings.key(&RequestHead::of(&request), &policy, carried, Some(&digest)) {
+        Ok(key) => key,
+        Err(reason) => return cache.bypass(request, reason).await,
+    };
+    let mut ask = Ask::of(&request, carried);
+    ask.by_content = true;
+    let mut flow = cache.flow(request, Asked { key, policy: Arc::clone(&policy), ask });
+    flow.invalidation = invalidation;
+    flow.respond().await
+}

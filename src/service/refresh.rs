@@ -1,0 +1,48 @@
+//! A refresh in the background, while what is stale is served (RFC 5861 §3). No freshness arithmetic.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{Flow, Lookup, forward::Forward, held};
+use crate::{
+    clock::monotonic,
+    collapse::in_background,
+    status::{CacheStatus, ForwardReason},
+};
+
+impl<S, ReqBody, ResBody> Flow<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Body<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    /// Forwards in the background, unless somebody does so already. Nobody waits for it; who can not be served stale
+    /// joins it.
+    pub(super) fn refresh(self, lookup: &Lookup) {
+        let Some(flight) = lookup.flight(&self.asked, &[], self.request.headers()) else { return };
+        if held::is_held(&flight) {
+            return;
+        }
+        let collapse = &self.asked.policy.collapse;
+        let Some(leader) = self.core.collapser.lead(&flight, collapse, monotonic()) else { return };
+        let limit = collapse.finish_limit;
+        let status = CacheStatus::forward(ForwardReason::Stale);
+        let forward = held::hold(flight, Forward::new(self, lookup, status, Some(leader)).run());
+        in_background(
+            async move {
+                // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by
+                // its fill.
+                let _ = forward.await;
+            },
+            limit,
+        );
+    }
+}

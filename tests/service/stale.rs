@@ -1,0 +1,214 @@
+//! Stale responses: served where somebody who may allows it, and never else (RFC 9111 §4.2.4, RFC 5861).
+
+use std::time::Duration;
+
+use microcache::{Collapse, Overflow, Policy};
+use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
+
+use crate::common::{Does, MILLI, SECOND, ask, cache, get, get_with, ok, reply, send, settle, status, text};
+
+fn wide() -> Policy {
+    Policy::new().stale_while_revalidate(10 * SECOND)
+}
+
+fn swr() -> Policy {
+    Policy::new().stale_while_revalidate(SECOND)
+}
+
+#[tokio::test]
+async fn within_the_window_everybody_is_served_stale_while_one_refresh_runs() {
+    let (mut cache, origin, clock) = cache(swr());
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND + 500 * MILLI);
+
+    for _ in 0..10 {
+        let answer = assert_ready_ok!(send(&mut cache, get("/")).poll());
+        assert_eq!(status(&answer), "hit; ttl=-1");
+        assert_eq!(text(answer).await.unwrap(), "old");
+        settle().await;
+    }
+    assert_eq!((origin.forwards(), origin.waiting()), (2, 1));
+
+    origin.reply(ok("new"));
+    settle().await;
+    let answer = assert_ready_ok!(send(&mut cache, get("/")).poll());
+    assert_eq!((status(&answer).as_str(), text(answer).await.unwrap().as_str()), ("hit; ttl=1", "new"));
+    assert_eq!(origin.forwards(), 2);
+}
+
+#[tokio::test]
+async fn past_the_window_the_request_waits() {
+    let (mut cache, origin, clock) = cache(swr());
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(2 * SECOND);
+
+    let mut asked = send(&mut cache, get("/"));
+    assert_pending!(asked.poll());
+    origin.reply(ok("new"));
+    assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn who_can_not_be_served_stale_joins_the_refresh() {
+    let (mut cache, origin, clock) = cache(swr());
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND + 900 * MILLI);
+    assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "old");
+    settle().await;
+    clock.advance(100 * MILLI);
+
+    let mut late = send(&mut cache, get("/"));
+    assert_pending!(late.poll());
+    assert_eq!(origin.forwards(), 2);
+    origin.reply(ok("new"));
+    settle().await;
+    assert_eq!(text(assert_ready_ok!(late.poll())).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_leaves_what_is_there_and_the_next_request_tries_again() {
+    let (mut cache, origin, clock) = cache(swr());
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    for does in [Does::Fail, Does::Panic, Does::Reply(reply(500, &[], "sick"))] {
+        origin.queue_does([does]);
+        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "old");
+        settle().await;
+    }
+    assert_eq!(origin.forwards(), 4);
+}
+
+#[tokio::test]
+async fn the_refresh_asks_only_for_what_has_changed() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    origin.queue([reply(200, &[("cache-control", "max-age=1, stale-while-revalidate=5"), ("etag", "\"a\"")], "page")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(2 * SECOND);
+    ask(&mut cache, get("/")).await;
+    settle().await;
+
+    assert_eq!(origin.head().headers["if-none-match"], "\"a\"");
+    origin.reply(reply(304, &[("etag", "\"a\""), ("cache-control", "max-age=9")], ""));
+    settle().await;
+    assert_eq!(status(&ask(&mut cache, get("/")).await), "hit; ttl=9");
+}
+
+/// What `Cache-Control` says, and whether the response is served stale within a window of the policy's, and of the
+/// policy that overrides the origin.
+const WINDOWS: &[(&str, bool, bool)] = &[
+    ("max-age=1", true, true),
+    ("max-age=1, stale-while-revalidate=0, stale-if-error=0", false, false),
+    ("max-age=1, must-revalidate", false, true),
+    ("max-age=1, proxy-revalidate", false, true),
+    ("s-maxage=1", false, true),
+    ("max-age=1, no-cache", false, true),
+    ("max-age=1, must-revalidate, stale-while-revalidate=60, stale-if-error=60", false, true),
+];
+
+#[tokio::test]
+async fn the_origin_can_forbid_stale_service_and_only_the_operator_can_overrule_it() {
+    for &(said, by_policy, by_override) in WINDOWS {
+        for (policy, expected) in [(wide(), by_policy), (wide().stale_despite_origin(), by_override)] {
+            let (mut cache, origin, clock) = cache(policy);
+            origin.queue([reply(200, &[("cache-control", said), ("etag", "\"a\"")], "old")]);
+            ask(&mut cache, get("/")).await;
+            clock.advance(SECOND + MILLI);
+
+            let mut asked = send(&mut cache, get("/"));
+            let is_served = asked.poll().is_ready();
+            assert_eq!(is_served, expected, "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_the_origin_fails_what_is_stale_is_served_if_that_is_allowed() {
+    let sie = || Policy::new().stale_if_error(10 * SECOND);
+    for code in [500, 502, 503, 504] {
+        let (mut cache, origin, clock) = cache(sie());
+        origin.queue([ok("old"), reply(code, &[], "sick")]);
+        ask(&mut cache, get("/")).await;
+        clock.advance(2 * SECOND);
+
+        let answer = ask(&mut cache, get("/")).await;
+        assert_eq!(status(&answer), format!("fwd=stale; fwd-status={code}; ttl=-1; detail=stale-if-error"));
+        assert_eq!((answer.status().as_u16(), text(answer).await.unwrap().as_str()), (200, "old"));
+    }
+    for (does, after) in [(Does::Fail, Duration::ZERO), (Does::Fail, 9 * SECOND)] {
+        let (mut cache, origin, clock) = cache(sie());
+        origin.queue([ok("old")]);
+        origin.queue_does([does]);
+        ask(&mut cache, get("/")).await;
+        clock.advance(SECOND + after);
+        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "old", "{after:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_stale_or_another_failure_is_the_origins_own() {
+    for (code, after) in [(500, 11), (501, 2), (505, 2), (404, 2)] {
+        let (mut cache, origin, clock) = cache(Policy::new().stale_if_error(10 * SECOND));
+        origin.queue([ok("old"), reply(code, &[], "sick")]);
+        ask(&mut cache, get("/")).await;
+        clock.advance(after * SECOND);
+        assert_eq!(ask(&mut cache, get("/")).await.status().as_u16(), code, "after {after} s");
+    }
+}
+
+#[tokio::test]
+async fn all_that_wait_are_served_stale_after_one_failure() {
+    let (mut cache, origin, clock) = cache(Policy::new().stale_if_error(10 * SECOND));
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    let mut asked: Vec<_> = (0..10).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+
+    origin.does(Does::Fail);
+
+    for asked in &mut asked {
+        assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "old");
+    }
+    assert_eq!(origin.forwards(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_long_enough_is_served_stale() {
+    let collapse = Collapse::new().wait_at_most(SECOND).overflow(Overflow::Unavailable);
+    let (mut cache, origin, clock) = cache(Policy::new().stale_if_error(10 * SECOND).collapse(collapse));
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    let mut leader = send(&mut cache, get("/"));
+    assert_pending!(leader.poll());
+
+    let answer = ask(&mut cache, get("/")).await;
+
+    assert_eq!(text(answer).await.unwrap(), "old");
+    assert_eq!(origin.forwards(), 2);
+}
+
+#[tokio::test]
+async fn nothing_is_served_stale_of_itself() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    origin.queue([reply(200, &[("cache-control", "max-age=1")], "old"), reply(503, &[], "sick")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    assert_eq!(ask(&mut cache, get("/")).await.status(), 503);
+}
+
+#[tokio::test]
+async fn a_strangers_stale_page_is_not_for_one_with_a_cookie() {
+    let (mut cache, origin, clock) = cache(swr().stale_if_error(10 * SECOND));
+    origin.queue([ok("old"), reply(503, &[], "sick")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+
+    let mut asked = send(&mut cache, get_with("/", &[("cookie", "session=1")]));
+    let answer = assert_ready!(asked.poll()).unwrap();
+    assert_eq!(answer.status(), 503);
+}
