@@ -31,15 +31,16 @@ pub(crate) fn invalidates(status: StatusCode) -> bool {
 /// `host`: the request's `Host`, which counts where the target has no authority (RFC 9110 §7.1). A field with lines
 /// that differ names nothing.
 pub(crate) fn further_targets(target: &Uri, host: Option<&HeaderValue>, response: &HeaderMap) -> Vec<PathAndQuery> {
-    let bases = bases(target, host);
-    let further_target = |name| {
-        let Singleton::One(value) = field::singleton(response, name) else {
-            return None;
-        };
-        let reference = str::from_utf8(value.as_bytes()).ok()?;
-        bases.iter().find_map(|base| resolve(base, reference))
+    let reference = |name| match field::singleton(response, name) {
+        Singleton::One(value) => str::from_utf8(value.as_bytes()).ok(),
+        Singleton::Absent | Singleton::Conflicting => None,
     };
-    [LOCATION, CONTENT_LOCATION].iter().filter_map(further_target).collect()
+    let references: Vec<&str> = [LOCATION, CONTENT_LOCATION].iter().filter_map(reference).collect();
+    if references.is_empty() {
+        return Vec::new();
+    }
+    let bases = bases(target, host);
+    references.iter().filter_map(|reference| bases.iter().find_map(|base| resolve(base, reference))).collect()
 }
 
 /// The URIs that the target may stand for: one for each scheme that it may have. None if it is no place on a host.

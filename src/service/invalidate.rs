@@ -10,6 +10,7 @@ use crate::{
     collapse::in_background,
     key::{CacheKey, RequestHead, Tenant},
     rfc9111::invalidation::{further_targets, invalidates},
+    store::Peek,
 };
 
 /// What of an unsafe request is needed when its response is there.
@@ -71,6 +72,10 @@ impl Core {
     fn invalidate(self: &Arc<Self>, key: &CacheKey) {
         self.counters.invalidated();
         self.fences.raise(key, self.clock.now());
+        // A store that knows need not be asked to forget what it does not have.
+        if matches!(self.store.peek(key), Peek::Absent) {
+            return;
+        }
         let (core, key) = (Arc::clone(self), key.clone());
         let mut removal = async move { core.forget(&key).await }.boxed();
         if (&mut removal).now_or_never().is_none() {

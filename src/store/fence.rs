@@ -50,10 +50,10 @@ impl Fences {
         let mut raised = self.lock();
         if raised.oldest_first.len() >= MOST
             && let Some((oldest, gone)) = raised.oldest_first.pop_front()
+            // A target that was invalidated again since has a newer one.
+            && raised.by_target.get(&oldest) == Some(&gone)
         {
-            if raised.by_target.get(&oldest) == Some(&gone) {
-                raised.by_target.remove(&oldest);
-            }
+            raised.by_target.remove(&oldest);
             raised.floor = Some(raised.floor.map_or(gone, |floor| floor.later(gone)));
         }
         raised.by_target.insert(hash, fence);
@@ -178,5 +178,17 @@ mod tests {
             assert_eq!(fences.cover(&key(target), at(began)), expected, "{target} at {began}");
         }
         assert_eq!(fences.lock().by_target.len(), MOST);
+    }
+
+    #[test]
+    fn a_target_that_is_invalidated_often_costs_the_others_nothing() {
+        let fences = Fences::default();
+        for number in 0..2 * MOST as u64 {
+            fences.raise(&key("/often"), at(number));
+        }
+
+        assert!(!fences.cover(&key("/never"), at(0)));
+        assert!(fences.cover(&key("/often"), at(2 * MOST as u64 - 1)));
+        assert_eq!(fences.lock().oldest_first.len(), MOST);
     }
 }
