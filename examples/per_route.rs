@@ -1,5 +1,5 @@
-//! Routes that differ: policies by path, policies on one route, query rules, cookies, collapsing without
-//! storing, and the handle.
+//! Routes that differ: policies by path, policies on one route, query rules, cookies, stale answers, what a handler
+//! says with types, collapsing without storing, and the handle.
 //!
 //! ```text
 //! cargo run --example per_route              # serves on http://127.0.0.1:3000 until Ctrl-C
@@ -26,14 +26,17 @@
 use std::{error::Error, time::Duration};
 
 use axum::{
-    BoxError, Router,
+    BoxError, Extension, Router,
     body::{Body, to_bytes},
     error_handling::HandleErrorLayer,
     extract::Path,
     http::{HeaderMap, Request, StatusCode},
+    response::IntoResponse,
     routing::get,
 };
-use microcache::{CacheHandle, CacheLayer, CollapseLayer, ConfigError, KeySpec, MemoryStore, Policy, QueryRule};
+use microcache::{
+    CacheHandle, CacheLayer, CollapseLayer, ConfigError, Freshness, KeySpec, MemoryStore, Policy, QueryRule, Scope,
+};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, ServiceExt, limit::GlobalConcurrencyLimitLayer};
 
@@ -43,8 +46,15 @@ fn app() -> Result<(Router, CacheHandle), ConfigError> {
     let cache = CacheLayer::builder(MemoryStore::with_max_bytes(64 << 20))
         // For all paths that have no policy of their own. These parameters must not matter to the handlers.
         .policy(Policy::new().key(KeySpec::new().query(QueryRule::without(["utm_*", "fbclid"]))))
-        // In axum's own syntax. Reports are dear, and nobody minds if they are half a minute old.
-        .route("/reports/{id}", Policy::new().default_freshness(Duration::from_secs(30)))
+        // In axum's own syntax. Reports are dear, and nobody minds if they are half a minute old; who comes in the
+        // ten seconds after that gets the old one at once, while a new one is made.
+        .route(
+            "/reports/{id}",
+            Policy::new()
+                .default_freshness(Duration::from_secs(30))
+                .stale_while_revalidate(Duration::from_secs(10))
+                .stale_if_error(Duration::from_secs(60)),
+        )
         .build()?;
     let handle = cache.handle();
 
@@ -61,7 +71,9 @@ fn app() -> Result<(Router, CacheHandle), ConfigError> {
     let by_path = guarded(
         Router::new()
             .route("/products", get(async || "apples, pears, plums"))
-            .route("/reports/{id}", get(async |Path(id): Path<String>| format!("report {id}"))),
+            .route("/reports/{id}", get(async |Path(id): Path<String>| format!("report {id}")))
+            .route("/weather", get(weather))
+            .route("/cart", get(cart)),
         cache,
     );
     // A layer for each of these: `route_layer` is on the route, and only there.
@@ -84,6 +96,16 @@ fn guarded(routes: Router, cache: CacheLayer) -> Router {
     )
 }
 
+/// The handler knows best how long. With the feature `axum` this is a part of the response without `Extension`.
+async fn weather() -> impl IntoResponse {
+    (Extension(Freshness::for_secs(600)), "rain")
+}
+
+/// And for whom. The same as `Cache-Control: private`, for this cache alone.
+async fn cart() -> impl IntoResponse {
+    (Extension(Scope::Private), "two pears")
+}
+
 async fn prices(headers: HeaderMap) -> String {
     let cookies = headers.get("cookie").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let currency = cookies.split("; ").find_map(|cookie| cookie.strip_prefix("currency=")).unwrap_or("EUR");
@@ -103,7 +125,7 @@ async fn main() -> Result<(), Failure> {
         return show(&app, &handle).await;
     }
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
-    println!("listening on http://{}: /products /reports/7 /prices /live", listener.local_addr()?);
+    println!("listening on http://{}: /products /reports/7 /weather /cart /prices /live", listener.local_addr()?);
     tokio::select! {
         ended = axum::serve(listener, app) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
@@ -119,6 +141,10 @@ async fn show(app: &Router, handle: &CacheHandle) -> Result<(), Failure> {
     println!("a policy by path");
     ask(app, "/reports/7", "").await?;
     ask(app, "/reports/7", "").await?;
+    println!("what the handler says");
+    ask(app, "/weather", "").await?;
+    ask(app, "/weather", "").await?;
+    ask(app, "/cart", "").await?;
     println!("a policy on the route, a cookie in the key, cookies that do not matter");
     ask(app, "/prices", "currency=USD; _ga=1").await?;
     ask(app, "/prices", "_ga=2; currency=USD").await?;
@@ -170,6 +196,16 @@ mod tests {
 
         assert!(ask(&app, "/reports/7", "").await?.contains("ttl=30"));
         assert!(ask(&app, "/products", "").await?.contains("ttl=1"));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_handler_says_how_long_and_for_whom() -> Result<(), Failure> {
+        let (app, _) = app()?;
+
+        assert!(ask(&app, "/weather", "session=1f").await?.contains("ttl=600; stored"));
+        assert!(ask(&app, "/weather", "").await?.contains("hit"));
+        assert!(ask(&app, "/cart", "").await?.contains("detail=private"));
         Ok(())
     }
 

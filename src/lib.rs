@@ -38,6 +38,10 @@ pub use self::{
     stored::{Stored, StoredResponse},
 };
 
+#[cfg(doc)]
+#[doc = include_str!("docs/deviations.md")]
+pub mod deviations {}
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

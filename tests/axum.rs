@@ -278,3 +278,20 @@ async fn in_front_of_plain_hyper() {
     }
     server.abort();
 }
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn what_a_handler_says_with_types_is_a_part_of_its_response() {
+    use microcache::{Freshness, Scope};
+
+    let app = Router::new()
+        .route("/weather", get(async || (Freshness::for_secs(600), "rain")))
+        .route("/cart", get(async || (Scope::Private, "two pears")))
+        .layer(CacheLayer::new(MemoryStore::with_max_bytes(1 << 20)));
+
+    for (path, expected) in [("/weather", "ttl=600; stored"), ("/cart", "detail=private")] {
+        let answer = app.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let said = answer.headers()["cache-status"].to_str().unwrap();
+        assert!(said.ends_with(expected), "{path}: {said}");
+    }
+}

@@ -11,8 +11,8 @@ use super::escape;
 
 /// Which parameters of the query are part of a key. Default: [`QueryRule::keep`].
 ///
-/// Whatever the rule, the parameters are sorted by name. Those of the same name keep their order, because the
-/// origin may read only the first or the last of them.
+/// The parameters are sorted by name, unless they count [verbatim](Self::verbatim). Those of the same name keep their
+/// order, because the origin may read only the first or the last of them.
 ///
 /// ```
 /// use microcache::{KeySpec, QueryRule, RequestHead, Tenant};
@@ -26,6 +26,7 @@ use super::escape;
 /// assert_eq!(key(QueryRule::without(["utm_*"])), "|GET||/products?color=red&color=blue&page=2");
 /// assert_eq!(key(QueryRule::only(["page"])), "|GET||/products?page=2");
 /// assert_eq!(key(QueryRule::ignore()), "|GET||/products");
+/// assert_eq!(key(QueryRule::verbatim()), "|GET||/products?utm_source=mail&page=2&color=red&color=blue");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -36,6 +37,7 @@ pub struct QueryRule {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Select {
+    Verbatim,
     All,
     Only(Names),
     Without(Names),
@@ -43,7 +45,13 @@ enum Select {
 }
 
 impl QueryRule {
-    /// All parameters count.
+    /// The query counts byte by byte, in the order that it was sent in: `?b=1&a=2` and `?a=2&b=1` are two resources,
+    /// as URIs have it (RFC 9111 §2).
+    pub const fn verbatim() -> Self {
+        Self { select: Select::Verbatim, normalized: false }
+    }
+
+    /// All parameters count, in any order of their names.
     pub const fn keep() -> Self {
         Self { select: Select::All, normalized: false }
     }
@@ -74,8 +82,8 @@ impl QueryRule {
     ///
     /// Names and values are decoded as HTML forms are, to bytes, and encoded again; bytes that are not UTF-8
     /// stay different from each other. A stray `%` stands for itself, so that it equals `%25`. The names of
-    /// [`only`](Self::only) and [`without`](Self::without) are compared to the decoded ones. Ask for it only
-    /// if the origin decodes its query in the same way.
+    /// [`only`](Self::only) and [`without`](Self::without) are compared to the decoded ones. A query that counts
+    /// [verbatim](Self::verbatim) stays as it is. Ask for it only if the origin decodes its query in the same way.
     pub fn normalized(mut self) -> Self {
         self.normalized = true;
         self
@@ -85,7 +93,7 @@ impl QueryRule {
     pub(super) fn length_in_key(&self, query: Option<&str>) -> usize {
         match self.select {
             Select::Nothing => 0,
-            Select::All | Select::Only(_) | Select::Without(_) => query.map_or(0, str::len),
+            Select::Verbatim | Select::All | Select::Only(_) | Select::Without(_) => query.map_or(0, str::len),
         }
     }
 
@@ -95,6 +103,10 @@ impl QueryRule {
         let query = text.as_bytes();
         match (&self.select, self.normalized) {
             (Select::Nothing, _) => {}
+            (Select::Verbatim, _) => {
+                out.push('?');
+                escape::push_str(out, text, |_| false);
+            }
             (Select::All, false) if is_sorted(query) => {
                 out.push('?');
                 escape::push_str(out, text, |_| false);
@@ -118,7 +130,7 @@ impl Default for QueryRule {
 impl Select {
     fn counts_as_sent(&self, name: &[u8]) -> bool {
         match self {
-            Self::All => true,
+            Self::Verbatim | Self::All => true,
             Self::Only(names) => names.contain(name) || names.contain(&form_decode(name)),
             Self::Without(names) => !names.contain(name),
             Self::Nothing => false,
@@ -127,7 +139,7 @@ impl Select {
 
     fn counts_decoded(&self, name: &[u8]) -> bool {
         match self {
-            Self::All => true,
+            Self::Verbatim | Self::All => true,
             Self::Only(names) => names.contain(name),
             Self::Without(names) => !names.contain(name),
             Self::Nothing => false,
