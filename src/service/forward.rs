@@ -38,6 +38,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
             stored: lookup.stored().cloned(),
+            stored_key: lookup.stored_key(&asked.key).clone(),
             flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,

@@ -16,6 +16,7 @@ use crate::{
     body::{BodyError, CacheBody, Collected, Replay, collect_ready, concatenate},
     clock::monotonic,
     collapse::Leader,
+    key::CacheKey,
     policy::{Candidate, Plan, Said, SkipReason, Storability},
     rfc9111::{
         age::Exchange,
@@ -33,8 +34,9 @@ pub(super) struct Job {
     /// The request's fields, as the origin sees them.
     pub(super) fields: HeaderMap,
     pub(super) index: Option<VariantIndex>,
-    /// What was found for the request.
+    /// What was found for the request, and where.
     pub(super) stored: Option<StoredResponse>,
+    pub(super) stored_key: CacheKey,
     /// What the origin was asked to confirm.
     pub(super) validation: Option<Validation>,
     /// What the response makes invalid unless it is stored itself.

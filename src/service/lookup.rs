@@ -48,6 +48,14 @@ impl Lookup {
         selected(&stored.head, ask.credentials, request).is_ok().then_some(stored)
     }
 
+    /// Where what was found is stored.
+    pub(super) fn stored_key<'a>(&'a self, key: &'a CacheKey) -> &'a CacheKey {
+        match self {
+            Self::Variant { key, .. } => key,
+            Self::Nothing | Self::Response(_) | Self::Unkeyable => key,
+        }
+    }
+
     /// The other variants under its key.
     pub(super) fn others(&self, now: SystemTime) -> impl Iterator<Item = &KnownVariant> {
         let (index, own) = match self {

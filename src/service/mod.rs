@@ -219,7 +219,8 @@ where
     /// A hit; if it is stale, a refresh begins.
     fn serve(self, hit: Hit<ResBody>, lookup: &Lookup) -> Response<CacheBody<ResBody>> {
         self.core.counters.hit();
-        if hit.refresh {
+        // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
+        if hit.refresh && !self.asked.ask.wishes().no_store {
             self.refresh(lookup);
         }
         hit.response

@@ -82,7 +82,7 @@ impl Job {
             Storability::Skip(reason) => reason,
         };
         // It may not be kept any longer.
-        self.core.forget(&self.asked.key).await;
+        self.core.forget(&self.stored_key).await;
         self.refuse(head, CacheBody::stored(stored.body), reason)
     }
 
@@ -106,7 +106,7 @@ impl Job {
     where
         CacheBody<B>: Body,
     {
-        self.core.forget(&self.asked.key).await;
+        self.core.forget(&self.stored_key).await;
         if let Some(response) = self.stale_if_error() {
             return response;
         }
@@ -131,7 +131,7 @@ impl Job {
                 return;
             }
         }
-        self.core.forget(&self.asked.key).await;
+        self.core.forget(&self.stored_key).await;
     }
 
     /// The stored response with what the origin says of it now (§3.2, §4.3.4), and what is to be done with it. None if

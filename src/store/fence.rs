@@ -1,14 +1,15 @@
 //! Fences: what began before the last one for its target is not to be used any more.
 //!
-//! Kept in this process, bounded, and never forgotten towards the wrong side: what has no room any more raises the
-//! floor, below which everything counts as fenced. That costs forwards; it never serves what was invalidated.
+//! Kept in this process, in a table of moments by hash: bounded, never locked, and never forgotten. Where two targets
+//! were invalidated that share a place, all that share it are, from then on; that costs forwards, it never serves what
+//! was invalidated.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::RandomState},
+    collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        OnceLock,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,88 +19,94 @@ use tokio::time::Instant;
 
 use crate::{clock::monotonic, key::CacheKey};
 
-/// The fences of one cache, by a secretly seeded hash of the target URI. Two of one hash cost a forward.
+/// The fences of one cache, by a secretly seeded hash of the target URI.
 #[derive(Default)]
 pub(crate) struct Fences {
-    /// The newest of all, so that what is newer needs no look: nanoseconds since 1970, zero while there is none.
-    newest: AtomicU64,
-    raised: Mutex<Raised>,
+    /// Made when the first fence is raised.
+    table: OnceLock<Table>,
     hasher: RandomState,
 }
 
-#[derive(Default)]
-struct Raised {
-    by_target: HashMap<u64, Fence>,
-    oldest_first: VecDeque<(u64, Fence)>,
-    floor: Option<Fence>,
+struct Table {
+    places: Box<[Place]>,
+    /// The newest of all, so that what is newer needs no look.
+    newest: AtomicU64,
+    since: Instant,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Fence {
-    /// On the clock that stored responses are dated by.
-    nanos: u64,
-    /// On the clock that flights are dated by.
-    instant: Instant,
+/// The last fence for the target of this place; zeros while there is none.
+#[derive(Default)]
+struct Place {
+    /// The hash of the target, or [`SHARED`].
+    target: AtomicU64,
+    /// On the clock that stored responses are dated by: nanoseconds since 1970.
+    wall: AtomicU64,
+    /// On the clock that flights are dated by: nanoseconds since the table was made, and one more.
+    monotonic: AtomicU64,
 }
 
 impl Fences {
     /// Invalidates everything for the target URI of `key` whose forward began before now, whatever the method, the
     /// fields and the content in it (RFC 9111 §4.4).
     pub(crate) fn raise(&self, key: &CacheKey, now: SystemTime) {
-        let (hash, fence) = (self.hash(key), Fence { nanos: nanos(now), instant: monotonic() });
-        let mut raised = self.lock();
-        if raised.oldest_first.len() >= MOST
-            && let Some((oldest, gone)) = raised.oldest_first.pop_front()
-            // A target that was invalidated again since has a newer one.
-            && raised.by_target.get(&oldest) == Some(&gone)
+        let table = self.table.get_or_init(|| Table {
+            places: (0..PLACES).map(|_| Place::default()).collect(),
+            newest: AtomicU64::new(0),
+            since: monotonic(),
+        });
+        let hash = self.hash(key);
+        let place = table.place(hash);
+        if let Err(other) = place.target.compare_exchange(0, hash, SeqCst, SeqCst)
+            && other != hash
         {
-            raised.by_target.remove(&oldest);
-            raised.floor = Some(raised.floor.map_or(gone, |floor| floor.later(gone)));
+            place.target.store(SHARED, SeqCst);
         }
-        raised.by_target.insert(hash, fence);
-        raised.oldest_first.push_back((hash, fence));
-        drop(raised);
-        self.newest.fetch_max(fence.nanos, SeqCst);
+        place.wall.fetch_max(nanos(now), SeqCst);
+        place.monotonic.fetch_max(whole_nanos(monotonic() - table.since).saturating_add(1), SeqCst);
+        // Last: who sees it sees the place, too.
+        table.newest.fetch_max(nanos(now), SeqCst);
     }
 
     /// Whether what is stored or to be stored under `key` began before the last fence for it.
+    #[inline]
     pub(crate) fn cover(&self, key: &CacheKey, began: SystemTime) -> bool {
-        let newest = self.newest.load(SeqCst);
+        let Some(table) = self.table.get() else { return false };
+        let began = nanos(began);
         // Not after is before: within one tick of the clock nobody knows the order.
-        newest > 0 && nanos(began) <= newest && self.last(key).is_some_and(|fence| nanos(began) <= fence.nanos)
+        if began > table.newest.load(SeqCst) {
+            return false;
+        }
+        let hash = self.hash(key);
+        let place = table.place(hash);
+        began <= place.wall.load(SeqCst) && place.is_of(hash)
     }
 
     /// When the last fence for `key` was raised: a flight that began before takes no more followers.
     pub(crate) fn raised_at(&self, key: &CacheKey) -> Option<Instant> {
-        if self.newest.load(SeqCst) == 0 {
-            return None;
-        }
-        self.last(key).map(|fence| fence.instant)
-    }
-
-    fn last(&self, key: &CacheKey) -> Option<Fence> {
+        let table = self.table.get()?;
         let hash = self.hash(key);
-        let raised = self.lock();
-        match (raised.by_target.get(&hash), raised.floor) {
-            (Some(fence), Some(floor)) => Some(fence.later(floor)),
-            (Some(fence), None) => Some(*fence),
-            (None, floor) => floor,
-        }
+        let place = table.place(hash);
+        let nanos = place.monotonic.load(SeqCst).checked_sub(1).filter(|_| place.is_of(hash))?;
+        table.since.checked_add(Duration::from_nanos(nanos))
     }
 
     fn hash(&self, key: &CacheKey) -> u64 {
-        self.hasher.hash_one(key.target())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Raised> {
-        // A poisoned lock is whole: nothing that can panic runs under it.
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
+        // Neither nothing nor [`SHARED`].
+        self.hasher.hash_one(key.target()).clamp(1, SHARED - 1)
     }
 }
 
-impl Fence {
-    fn later(self, other: Self) -> Self {
-        Self { nanos: self.nanos.max(other.nanos), instant: self.instant.max(other.instant) }
+impl Table {
+    fn place(&self, hash: u64) -> &Place {
+        // PLACES is a power of two.
+        &self.places[usize::try_from(hash & (PLACES as u64 - 1)).unwrap_or(0)]
+    }
+}
+
+impl Place {
+    fn is_of(&self, hash: u64) -> bool {
+        let target = self.target.load(SeqCst);
+        target == hash || target == SHARED
     }
 }
 
@@ -111,12 +118,18 @@ impl fmt::Debug for Fences {
 
 /// Times before 1970 and after 2554 are the nearest that there is.
 fn nanos(time: SystemTime) -> u64 {
-    let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+    whole_nanos(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
 }
 
-/// About four megabytes.
-const MOST: usize = 65_536;
+fn whole_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A megabyte and a half.
+const PLACES: usize = 65_536;
+
+/// In the place of a hash: of all that share the place.
+const SHARED: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -165,30 +178,26 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_that_has_no_room_any_more_covers_everything_older() {
+    fn where_two_targets_share_a_place_both_are_covered_by_either_fence() {
         let fences = Fences::default();
-        fences.raise(&key("/first"), at(10));
-        for number in 0..MOST {
-            fences.raise(&key(&format!("/{number}")), at(20));
-        }
+        fences.raise(&key("/first"), at(0));
+        let table = fences.table.get().unwrap();
+        let of_first = std::ptr::from_ref(table.place(fences.hash(&key("/first"))));
+        let shares_it = |target: &CacheKey| std::ptr::eq(of_first, table.place(fences.hash(target)));
+        let second = (0..).map(|number| key(&format!("/{number}"))).find(shares_it).unwrap();
+        assert!(!fences.cover(&second, at(0)), "a stranger in the place of one is not covered");
 
-        for (target, began, expected) in
-            [("/first", 10, true), ("/never", 10, true), ("/never", 11, false), ("/7", 20, true), ("/7", 21, false)]
-        {
-            assert_eq!(fences.cover(&key(target), at(began)), expected, "{target} at {began}");
-        }
-        assert_eq!(fences.lock().by_target.len(), MOST);
+        fences.raise(&second, at(10));
+
+        assert!(fences.cover(&key("/first"), at(10)) && fences.cover(&second, at(10)));
     }
 
     #[test]
-    fn a_target_that_is_invalidated_often_costs_the_others_nothing() {
+    fn an_older_fence_does_not_take_back_a_newer_one() {
         let fences = Fences::default();
-        for number in 0..2 * MOST as u64 {
-            fences.raise(&key("/often"), at(number));
-        }
+        fences.raise(&key("/a"), at(20));
+        fences.raise(&key("/a"), at(10));
 
-        assert!(!fences.cover(&key("/never"), at(0)));
-        assert!(fences.cover(&key("/often"), at(2 * MOST as u64 - 1)));
-        assert_eq!(fences.lock().oldest_first.len(), MOST);
+        assert!(fences.cover(&key("/a"), at(20)));
     }
 }
