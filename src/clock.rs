@@ -55,6 +55,12 @@ pub(crate) fn later(now: tokio::time::Instant, by: std::time::Duration) -> tokio
     now.checked_add(by).unwrap_or_else(|| now + FAR)
 }
 
+/// Nanoseconds since 1970. Times before that and after 2554 are the nearest that there is.
+pub(crate) fn nanos(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Thirty years, as tokio has it.
 const FAR: std::time::Duration = std::time::Duration::from_secs(86_400 * 365 * 30);
 

@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -82,20 +83,25 @@ impl<T: Clone> Collapser<T> {
         Some(leader)
     }
 
+    /// Whether `key` was marked lately.
+    pub(crate) fn is_marked(&self, key: &str, now: Instant) -> bool {
+        self.shard(key).markers.is_marked(self.hash(key), now)
+    }
+
     /// Forgets that `key` was not reusable: a response for it was stored.
     pub(crate) fn unmark(&self, key: &str) {
         self.shard(key).markers.unmark(self.hash(key));
     }
 
     /// Remembers that the response for `key` was not reusable.
-    pub(crate) fn mark(&self, key: &str, settings: &Collapse, now: Instant) {
-        self.mark_in(&mut self.shard(key), key, settings, now);
+    pub(crate) fn mark(&self, key: &str, lifetime: Duration, now: Instant) {
+        self.mark_in(&mut self.shard(key), key, lifetime, now);
     }
 
     /// The same, for who holds the shard.
-    pub(super) fn mark_in(&self, shard: &mut Shard<T>, key: &str, settings: &Collapse, now: Instant) {
-        if !settings.marker_lifetime.is_zero() {
-            shard.markers.mark(self.hash(key), later(now, settings.marker_lifetime), now);
+    pub(super) fn mark_in(&self, shard: &mut Shard<T>, key: &str, lifetime: Duration, now: Instant) {
+        if !lifetime.is_zero() {
+            shard.markers.mark(self.hash(key), later(now, lifetime), now);
         }
     }
 

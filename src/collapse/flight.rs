@@ -160,7 +160,7 @@ impl<T: Clone> Leader<T> {
     pub(crate) fn not_reusable(mut self, now: Instant) {
         self.is_over = true;
         let mut shard = self.collapser.shard(&self.flight.key);
-        self.collapser.mark_in(&mut shard, &self.flight.key, &self.flight.settings, now);
+        self.collapser.mark_in(&mut shard, &self.flight.key, self.flight.settings.marker_lifetime, now);
         shard.remove(&self.flight);
         self.flight.state().phase = Phase::NotReusable;
         drop(shard);
@@ -250,7 +250,7 @@ impl<T: Clone> Follower<T> {
 
     /// Remembers that waiting for this key was in vain.
     pub(crate) fn mark(&self) {
-        self.collapser.mark(&self.flight.key, &self.flight.settings, crate::clock::monotonic());
+        self.collapser.mark(&self.flight.key, self.flight.settings.marker_lifetime, crate::clock::monotonic());
     }
 
     fn look(&self) -> Option<Landing<T>> {

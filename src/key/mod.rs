@@ -119,15 +119,23 @@ impl CacheKey {
     }
 
     /// The tenant, the authority, and the path with the query that count: what an unsafe method invalidates,
-    /// whatever the method, the fields and the content that are part of the key (RFC 9111 §4.4). The scheme does not
-    /// count, since most requests do not tell theirs.
+    /// whatever the method, the fields and the content that are part of the key (RFC 9111 §4.4). The scheme and its port
+    /// do not count, since most requests do not tell theirs.
     pub(crate) fn target(&self) -> (&str, &str, &str) {
         // In a component the separator is escaped.
         let mut components = self.0.splitn(5, '|');
         let tenant = components.next().unwrap_or_default();
         let authority = components.nth(1).unwrap_or_default();
         let authority = authority.split_once("://").map_or(authority, |(_, authority)| authority);
+        let authority = [":80", ":443"].iter().find_map(|port| authority.strip_suffix(port)).unwrap_or(authority);
         (tenant, authority, components.next().unwrap_or_default())
+    }
+
+    /// The key of a GET, where this is that of another method.
+    pub(crate) fn for_get(&self) -> Self {
+        let mut components = self.0.splitn(3, '|');
+        let tenant = components.next().unwrap_or_default();
+        Self(format!("{tenant}|GET|{}", components.nth(1).unwrap_or_default()))
     }
 
     /// Gives the buffer back, for the next key.

@@ -107,6 +107,21 @@ impl KeySpec {
         self.write(&request, overrides, tenant, None, String::new()).ok()
     }
 
+    /// The target URI of a request.
+    pub(crate) fn target_uri_of<'a>(&self, request: RequestHead<'a>) -> &'a Uri {
+        self.target_uri.as_ref().and_then(|TargetUri(of)| of(request)).unwrap_or(request.uri())
+    }
+
+    /// The same without header fields and cookies, which say nothing of the target.
+    pub(crate) fn of_target(&self) -> Self {
+        Self {
+            query: self.query.clone(),
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            target_uri: self.target_uri.clone(),
+        }
+    }
+
     /// Whether the cookie of this name is part of the key.
     pub(crate) fn keys_cookie(&self, name: &[u8]) -> bool {
         self.cookies.iter().any(|cookie| cookie.as_bytes() == name)
@@ -140,7 +155,7 @@ impl KeySpec {
         if tenant.is_unidentified() {
             return Err(KeyError::UnidentifiedTenant);
         }
-        let uri = self.target_uri.as_ref().and_then(|TargetUri(of)| of(request)).unwrap_or(request.uri());
+        let uri = self.target_uri_of(request);
         let tenant = tenant.name().unwrap_or_default();
         // Before any work that grows with the request: escaping only makes it longer.
         let length = tenant.len() + uri.path().len() + self.query.length_in_key(uri.query());

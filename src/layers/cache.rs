@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -57,6 +60,7 @@ impl CacheLayer {
                     clock: Arc::new(SystemClock),
                     tenancy: Tenancy::shared(),
                     fences: Fences::default(),
+                    last_stamp: AtomicU64::new(0),
                     paused: AtomicBool::new(false),
                     counters: Counters::default(),
                 }),

@@ -114,7 +114,7 @@ impl Policy {
 
     /// One look at each field name, told apart by its first byte: most are of no concern here.
     fn look_through(&self, headers: &HeaderMap, by_content: bool) -> Result<Carried, BypassReason> {
-        let mut carried = Carried::default();
+        let (mut carried, mut refused) = (Carried::default(), None);
         for name in headers.keys() {
             let name = name.as_str();
             match name.as_bytes().first() {
@@ -123,23 +123,24 @@ impl Policy {
                     "cookie" => carried.credentials.cookie = self.cookies_matter(headers),
                     "cache-control" => carried.wishes = self.honours_requests,
                     // RFC 9112 §6: a request has content if it has one of these. Zero is no content.
-                    "content-length" if !by_content && !is_zero(headers) => return Err(BypassReason::Content),
+                    "content-length" if !by_content && !is_zero(headers) => refused = Some(BypassReason::Content),
                     _ => {}
                 },
-                Some(b't') if name == "transfer-encoding" && !by_content => return Err(BypassReason::Content),
+                Some(b't') if name == "transfer-encoding" && !by_content => refused = Some(BypassReason::Content),
                 Some(b'i') => match name {
                     "if-none-match" | "if-modified-since" => carried.condition = true,
-                    "if-match" | "if-unmodified-since" => return Err(BypassReason::Precondition),
+                    "if-match" | "if-unmodified-since" => refused = Some(BypassReason::Precondition),
                     _ => {}
                 },
                 Some(b'r') if name == "range" => carried.range = true,
-                Some(b'u') if name == "upgrade" => return Err(BypassReason::Upgrade),
+                Some(b'u') if name == "upgrade" => refused = Some(BypassReason::Upgrade),
+                // Before all others: it may make the request an unsafe one.
                 Some(b'x') if METHOD_OVERRIDES.contains(&name) => return Err(BypassReason::MethodOverride),
                 Some(b'f' | b'x') => carried.overrides |= overrides::is_override(name),
                 _ => {}
             }
         }
-        Ok(carried)
+        refused.map_or(Ok(carried), Err)
     }
 
     fn cookies_matter(&self, headers: &HeaderMap) -> bool {

@@ -91,6 +91,18 @@ pub(crate) enum SkipReason {
 }
 
 impl SkipReason {
+    /// Whether it lies in the request that was answered, and says nothing of what is stored for others.
+    pub(crate) fn is_of_request(self) -> bool {
+        matches!(
+            self,
+            Self::Credentials
+                | Self::Request
+                | Self::KeyTooLong
+                | Self::Variants
+                | Self::Standard(Refusal::Authorization)
+        )
+    }
+
     /// The word for it in `Cache-Status`.
     pub(crate) fn detail(self) -> &'static str {
         match self {
@@ -124,6 +136,10 @@ impl Policy {
             // Nobody has said that this failure lasts: it is not kept, and who waits tries again.
             Ok(plan) if candidate.status.is_server_error() && plan.remaining().is_zero() => {
                 Storability::Skip(SkipReason::Status)
+            }
+            // A call that is stale on arrival is nobody else's: it may have changed something.
+            Ok(plan) if candidate.by_content && plan.remaining().is_zero() => {
+                Storability::Skip(SkipReason::Standard(Refusal::NoFreshness))
             }
             Ok(plan) => Storability::Store(plan),
             Err(reason) => Storability::Skip(reason),

@@ -92,6 +92,15 @@ pub(crate) fn selects(not_modified: &HeaderMap, stored: &HeaderMap, only: bool) 
     }
 }
 
+/// Whether a 304 has the tag of the stored response, be either of them weak (RFC 9110 §8.8.3.2): the condition held, but
+/// the two need not be the same bytes. A server that compresses on the way often says `W/"a"` in its 200 and `"a"` here.
+pub(crate) fn names_weakly(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+    match (EntityTag::of(not_modified), EntityTag::of(stored)) {
+        (Some(tag), Some(own)) => tag.weakly_equals(&own),
+        (Some(_) | None, _) => false,
+    }
+}
+
 /// [`selects`], for a 304 without an entity tag that can be read.
 fn selects_without_tag(not_modified: &HeaderMap, stored: &HeaderMap, stored_has_tag: bool, only: bool) -> bool {
     // RFC 9110 §15.4.5: a 304 has the `ETag` that the 200 would have, so this may be about a response without one.

@@ -122,8 +122,7 @@ impl Ask {
         let mut headers = head.headers_at(age, status.to_value());
         let length = stored.body.bytes.len() as u64;
         if self.is_head {
-            // The length that the GET would have (RFC 9110 §8.6), which the server can not tell from here.
-            headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+            insert_length(&mut headers, head.status, Some(length));
             return build(head.status, headers, CacheBody::none(), status);
         }
         match self.range() {
@@ -181,9 +180,7 @@ impl Ask {
             ContentLength::Absent | ContentLength::Malformed => body.size_hint().exact(),
         };
         if self.is_head {
-            if let Some(length) = length {
-                head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
-            }
+            insert_length(&mut head.headers, head.status, length);
             return Response::from_parts(head, CacheBody::none());
         }
         let (Some(range), Some(length), StatusCode::OK) = (self.range(), length, head.status) else {
@@ -211,6 +208,14 @@ impl Ask {
                 Response::from_parts(head, CacheBody::empty())
             }
         }
+    }
+}
+
+/// RFC 9110 §8.6: the length that the GET would have, which the server can not tell from the answer to a HEAD. A 204 has
+/// none.
+fn insert_length(headers: &mut HeaderMap, code: StatusCode, length: Option<u64>) {
+    if let Some(length) = length.filter(|_| code != StatusCode::NO_CONTENT) {
+        headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
 }
 

@@ -1,6 +1,6 @@
 //! One forward: the request on its way to the origin.
 
-use std::error::Error;
+use std::{error::Error, time::UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -29,7 +29,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         let Flow { inner, core, mut request, asked, invalidation } = flow;
         // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
         let is_kept = !asked.ask.wishes().no_store;
-        let validation = Validation::of(lookup, &asked.ask, request.headers(), core.clock.now()).filter(|_| is_kept);
+        let validation = Validation::of(&core, lookup, &asked, request.headers()).filter(|_| is_kept);
         if leader.is_some() || validation.is_some() {
             Ask::make_whole(&mut request);
         }
@@ -42,6 +42,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,
+            began: UNIX_EPOCH,
             status,
             leader,
             validation,
@@ -60,6 +61,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Self { inner, request, mut job } = self;
+        job.began = job.core.stamp();
         let request_time = job.core.clock.now();
         job.core.counters.forwarded();
         let (head, body) = match inner.oneshot(request).await {

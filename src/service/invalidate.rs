@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, response, uri::PathAndQuery};
 
-use super::{Core, Settings, store::within};
+use super::{Core, Settings, job::Job, store::within};
 use crate::{
     collapse::in_background,
     key::{CacheKey, RequestHead, Tenant},
@@ -27,11 +27,11 @@ impl Invalidation {
     pub(super) fn of<B>(settings: &Arc<Settings>, request: &Request<B>) -> Option<Box<Self>> {
         let head = RequestHead::of(request);
         let tenant = settings.core.tenancy.of(head);
-        let policy = settings.routes.policy(head.uri().path());
-        let target = policy.key.write(&head, false, &tenant, None, String::new()).ok()?;
+        let key = &settings.routes.policy(head.uri().path()).key;
+        let target = key.of_target().write(&head, false, &tenant, None, String::new()).ok()?.for_get();
         Some(Box::new(Self {
             settings: Arc::clone(settings),
-            uri: request.uri().clone(),
+            uri: key.target_uri_of(head).clone(),
             host: request.headers().get(header::HOST).cloned(),
             tenant,
             target,
@@ -63,7 +63,17 @@ impl Invalidation {
             request.headers_mut().insert(header::HOST, host.clone());
         }
         let policy = self.settings.routes.policy(request.uri().path());
-        policy.key.write(&RequestHead::of(&request), false, &self.tenant, None, String::new()).ok()
+        let key = policy.key.of_target();
+        key.write(&RequestHead::of(&request), false, &self.tenant, None, String::new()).ok()
+    }
+}
+
+impl Job {
+    /// RFC 9111 §4.4, for an unsafe method whose response is not kept.
+    pub(super) fn invalidate(&mut self, head: &response::Parts) {
+        if let Some(invalidation) = self.invalidation.take() {
+            invalidation.apply(head.status, &head.headers);
+        }
     }
 }
 
@@ -71,7 +81,7 @@ impl Core {
     /// From now on nothing that began earlier is used for the target URI of `key`.
     fn invalidate(self: &Arc<Self>, key: &CacheKey) {
         self.counters.invalidated();
-        self.fences.raise(key, self.clock.now());
+        self.fences.raise(key, self.stamp());
         // A store that knows need not be asked to forget what it does not have.
         if matches!(self.store.peek(key), Peek::Absent) {
             return;

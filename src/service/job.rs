@@ -1,6 +1,6 @@
 //! What becomes of the response to a forward: judged by its head, stored, shared, passed on.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, response};
@@ -42,6 +42,8 @@ pub(super) struct Job {
     /// What the response makes invalid unless it is stored itself.
     pub(super) invalidation: Option<Box<Invalidation>>,
     pub(super) flight: Option<String>,
+    /// When it was sent.
+    pub(super) began: SystemTime,
     pub(super) status: CacheStatus,
     pub(super) leader: Option<Leader<Landed>>,
     /// The request is for the whole response, so that the answer may be stored.
@@ -71,7 +73,8 @@ impl Job {
         {
             return response;
         }
-        if self.asked.ask.is_head() && !self.is_whole && head.status == StatusCode::OK {
+        let is_kept = !self.asked.ask.wishes().no_store;
+        if self.asked.ask.is_head() && !self.is_whole && head.status == StatusCode::OK && is_kept {
             self.updated_by_head(&head, exchange).await;
         }
         let verdict = if self.is_whole {
@@ -83,9 +86,6 @@ impl Job {
             Storability::Store(plan) => return self.share(head, body, plan, exchange, Use::Store).await,
             Storability::Skip(reason) => reason,
         };
-        if let Some(invalidation) = self.invalidation.take() {
-            invalidation.apply(head.status, &head.headers);
-        }
         if !head.status.is_server_error() {
             return self.refuse(head, CacheBody::origin(body), reason);
         }
@@ -141,6 +141,7 @@ impl Job {
                 let read = chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
                 if declared.is_some_and(|declared| declared != read) {
                     // RFC 9111 §3.3: incomplete, and that is not the others' concern. Nor does it end cleanly.
+                    self.invalidate(&head);
                     self.fail();
                     let error = BodyError::new("the origin sent another length than it declared");
                     let body = CacheBody::replay(Replay::failed(chunks, error));
@@ -158,6 +159,7 @@ impl Job {
                 self.pass(head, CacheBody::fill(reader), self.status)
             }
             Collected::Spoilt { replay, is_failed: true } => {
+                self.invalidate(&head);
                 self.fail();
                 self.pass(head, CacheBody::replay(replay), self.status)
             }
@@ -209,10 +211,11 @@ impl Job {
         CacheBody<B>: Body,
     {
         self.core.counters.not_stored();
+        self.invalidate(&head);
         match (self.leader.take(), &self.flight) {
             (Some(leader), _) => leader.not_reusable(monotonic()),
             (None, Some(flight)) if reason != SkipReason::Request => {
-                self.core.collapser.mark(flight, &self.asked.policy.collapse, monotonic());
+                self.core.collapser.mark(flight, self.asked.policy.collapse.marker_lifetime, monotonic());
             }
             _ => {}
         }
@@ -280,7 +283,7 @@ impl Job {
             headers,
             has_status_place,
             nominated,
-            began: exchange.request_time,
+            began: self.began,
             response_time: exchange.response_time,
             initial_age: plan.initial_age,
             freshness_lifetime: plan.freshness_lifetime,

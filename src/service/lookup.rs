@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, header};
 
 use super::{Asked, Core, answer::Ask, store::within};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 /// An answer from the store.
 pub(super) struct Hit<B> {
     pub(super) response: Response<CacheBody<B>>,
+    pub(super) is_fresh: bool,
     /// It is stale, and to be refreshed meanwhile.
     pub(super) refresh: bool,
 }
@@ -46,6 +47,12 @@ impl Lookup {
     pub(super) fn validatable(&self, ask: &Ask, request: &HeaderMap) -> Option<&StoredResponse> {
         let stored = self.stored().filter(|stored| stored.head.has_validator)?;
         selected(&stored.head, ask.credentials, request).is_ok().then_some(stored)
+    }
+
+    /// Whether the variants under its key are made for those that may have them.
+    pub(super) fn varies_on_credentials(&self) -> bool {
+        let mut names = self.index().into_iter().flat_map(|index| index.names.iter());
+        names.any(|name| *name == header::COOKIE || *name == header::AUTHORIZATION)
     }
 
     /// Where what was found is stored.
@@ -125,13 +132,17 @@ impl Core {
     /// Whether this is a hit, and what it says.
     #[inline]
     fn judge<B>(&self, stored: &StoredResponse, ask: &Ask, request: &HeaderMap) -> Result<Hit<B>, ForwardReason> {
-        let (status, age, refresh) = match reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now())
-        {
-            Reuse::Fresh { age, remaining } => (CacheStatus::hit(remaining), age, false),
-            Reuse::Stale { age, stale_for, refresh } => (CacheStatus::stale_hit(stale_for), age, refresh),
-            Reuse::Unusable(reason) => return Err(reason),
-        };
-        Ok(Hit { response: ask.answer(stored, status, age), refresh })
+        match reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now()) {
+            Reuse::Fresh { age, remaining } => {
+                let response = ask.answer(stored, CacheStatus::hit(remaining), age);
+                Ok(Hit { response, is_fresh: true, refresh: false })
+            }
+            Reuse::Stale { age, stale_for, refresh } => {
+                let response = ask.answer(stored, CacheStatus::stale_hit(stale_for), age);
+                Ok(Hit { response, is_fresh: false, refresh })
+            }
+            Reuse::Unusable(reason) => Err(reason),
+        }
     }
 
     /// Answers with what is stale, where that is allowed because the origin failed or did not answer in time
@@ -139,10 +150,15 @@ impl Core {
     pub(super) fn stale<B>(
         &self,
         stored: &StoredResponse,
-        ask: &Ask,
+        asked: &Asked,
         request: &HeaderMap,
         status: CacheStatus,
     ) -> Option<Response<CacheBody<B>>> {
+        // It may have been found before it was invalidated.
+        if self.is_fenced(&asked.key, stored) {
+            return None;
+        }
+        let ask = &asked.ask;
         let now = self.clock.now();
         // RFC 9111 §5.2.1.4: this client takes nothing that the origin has not confirmed.
         let stale_for = if_error(&stored.head, ask.credentials, request, now).filter(|_| !ask.wishes().no_cache)?;
@@ -196,9 +212,15 @@ impl Core {
         }
     }
 
-    /// The response of a variant under `key` that is known to the index, if it is there yet.
-    pub(super) async fn find_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
+    /// The response of a variant under `key`, if it is there.
+    async fn find_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
         let stored = self.find(variant).await.and_then(into_response);
+        stored.filter(|stored| !self.is_fenced(key, stored))
+    }
+
+    /// The same, if the store knows without waiting.
+    pub(super) fn peek_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
+        let stored = known(self.store.peek(variant)).flatten().and_then(into_response);
         stored.filter(|stored| !self.is_fenced(key, stored))
     }
 

@@ -195,14 +195,14 @@ where
             let follower = match self.core.collapser.join(&flight, &collapse, fenced, monotonic()) {
                 Role::Leader(leader) => return self.lead(leader, lookup, flight, status).await,
                 Role::Marked => return self.alone(lookup, status).await,
-                Role::Full => return self.overflow(lookup, status).await,
+                Role::Full => return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await,
                 Role::Follower(follower) => follower,
             };
             match self.core.follow(follower, &self.asked, self.request.headers(), status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
                 Followed::Lead(leader) => return self.lead(leader, lookup, flight, status).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
-                Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false))).await,
+                Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false)), true).await,
                 // Somebody else's variant: now that `Vary` is known, there is a flight for this one's.
                 Followed::Again(told) => {
                     collapsed = Some(false);
@@ -235,11 +235,11 @@ where
         flight: String,
         status: CacheStatus,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
-        if let Some(again) = self.core.look_now(&self.asked.key, self.request.headers())
-            && let Ok(hit) = self.core.reuse(&again, &self.asked.ask, self.request.headers())
-            && !hit.refresh
+        let lookup = self.core.look_now(&self.asked.key, self.request.headers()).unwrap_or(lookup);
+        if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
+            && hit.is_fresh
         {
-            if let Some(stored) = again.stored() {
+            if let Some(stored) = lookup.stored() {
                 leader.announce(Landed::from(stored.clone()), monotonic());
             }
             leader.land();
@@ -256,14 +256,20 @@ where
         Forward::new(self, &lookup, status, None).run().await
     }
 
-    /// It can not wait. The store is asked once more, since a second flight may have landed.
-    async fn overflow(self, lookup: Lookup, status: CacheStatus) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    /// It can not wait. The store is asked once more, since a second flight may have landed. `takes_stale`: to forward
+    /// it would be no help, or no choice.
+    async fn overflow(
+        self,
+        lookup: Lookup,
+        status: CacheStatus,
+        takes_stale: bool,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         self.core.counters.overflowed();
         if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers()) {
             return Ok(response);
         }
-        if let Some(stored) = lookup.stored()
-            && let Some(response) = self.core.stale(stored, &self.asked.ask, self.request.headers(), status)
+        if let Some(stored) = lookup.stored().filter(|_| takes_stale)
+            && let Some(response) = self.core.stale(stored, &self.asked, self.request.headers(), status)
         {
             return Ok(response);
         }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{Core, Landed, job::Job, store::Place};
+use super::{Core, Invalidation, Landed, job::Job, store::Place};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
@@ -36,6 +36,8 @@ pub(super) struct Pump {
     pub(super) limit: u64,
     pub(super) declared: Option<u64>,
     pub(super) leader: Option<Leader<Landed>>,
+    /// What the response makes invalid unless it is stored.
+    pub(super) invalidation: Option<Box<Invalidation>>,
     /// The flight of a failure that is shared, once that is published.
     pub(super) spent: Option<Announcer<Landed>>,
 }
@@ -123,9 +125,16 @@ impl Pump {
         state.end(End::Whole(body));
     }
 
+    fn not_stored(&mut self) {
+        self.core.counters.not_stored();
+        if let Some(invalidation) = self.invalidation.take() {
+            invalidation.apply(self.head.status, &self.head.headers);
+        }
+    }
+
     /// The flight knows before its followers are woken, so that they find out what became of it.
     fn fail(&mut self, state: &FillState, error: BodyError) {
-        self.core.counters.not_stored();
+        self.not_stored();
         if let Some(leader) = self.leader.take() {
             leader.fail();
         }
@@ -133,7 +142,7 @@ impl Pump {
     }
 
     fn overflow(&mut self, state: &FillState, rest: UnsyncBoxBody<Bytes, BodyError>) {
-        self.core.counters.not_stored();
+        self.not_stored();
         if let Some(leader) = self.leader.take() {
             leader.not_reusable(monotonic());
         }
@@ -167,6 +176,7 @@ impl Job {
             limit: self.asked.policy.max_body_bytes,
             declared,
             leader: self.leader.take(),
+            invalidation: self.invalidation.take(),
             spent: None,
         };
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)

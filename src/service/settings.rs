@@ -4,9 +4,9 @@ use std::{
     cell::Cell,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use http::Request;
@@ -14,7 +14,7 @@ use http_body::Body;
 
 use super::{answer::Ask, follow::Landed};
 use crate::{
-    clock::Clock,
+    clock::{Clock, nanos},
     collapse::Collapser,
     key::{CacheKey, KeyError, RequestHead, Tenancy},
     observe::Counters,
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenancy: Tenancy,
     pub(crate) fences: Fences,
+    /// The last moment that was given out: nanoseconds since 1970.
+    pub(crate) last_stamp: AtomicU64,
     pub(crate) paused: AtomicBool,
     pub(crate) counters: Counters,
 }
@@ -44,6 +46,21 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    /// A moment after all that were given out before, by the clock if that goes on: what begins, and what is
+    /// invalidated, has an order even when the clock is set back.
+    pub(super) fn stamp(&self) -> SystemTime {
+        let now = nanos(self.clock.now());
+        let after = |last: u64| Some(now.max(last.saturating_add(1)));
+        let last = self.last_stamp.fetch_update(Ordering::SeqCst, Ordering::SeqCst, after).unwrap_or_default();
+        UNIX_EPOCH + Duration::from_nanos(now.max(last.saturating_add(1)))
+    }
+
+    /// The latest moment that something may have been given by this cache.
+    pub(super) fn latest(&self) -> SystemTime {
+        let last = UNIX_EPOCH + Duration::from_nanos(self.last_stamp.load(Ordering::SeqCst));
+        last.max(self.clock.now())
     }
 }
 

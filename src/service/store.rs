@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::Core;
 use crate::{
@@ -85,8 +85,9 @@ impl Variant {
         let head = &response.head;
         let this = KnownVariant {
             key: self.key.clone(),
-            tag: head.headers.get(header::ETAG).cloned(),
-            until: head.response_time.checked_add(head.useful_for()).unwrap_or(head.response_time),
+            // A copy: the value itself would hold on to all fields of its response.
+            tag: head.headers.get(header::ETAG).and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok()),
+            until: head.response_time.checked_add(head.servable_for()).unwrap_or(head.response_time),
         };
         VariantIndex {
             names: Arc::clone(&self.names),
@@ -146,9 +147,9 @@ impl Core {
     }
 
     async fn is_of_the_future(&self, key: &CacheKey) -> bool {
-        let now = self.clock.now();
+        let latest = self.latest();
         let there = self.find(key).await;
-        there.is_some_and(|there| there.began().duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW))
+        there.is_some_and(|there| there.began().duration_since(latest).is_ok_and(|ahead| ahead > CLOCK_SKEW))
     }
 }
 

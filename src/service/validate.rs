@@ -1,54 +1,89 @@
 //! Asking the origin whether what is stored still holds, and taking its word for it (RFC 9111 §4.3).
 
-use std::{error::Error, time::SystemTime};
+use std::error::Error;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::Body;
 
-use super::{
-    Lookup,
-    answer::{self, Ask},
-    job::Job,
-    pump::Use,
-};
+use super::{Asked, Core, Lookup, answer, job::Job, pump::Use};
 use crate::{
     body::CacheBody,
     clock::monotonic,
-    policy::{Plan, SkipReason, Storability},
+    policy::{Plan, SkipReason, Storability, selected},
     rfc9111::{age::Exchange, freshening},
-    stored::{KnownVariant, StoredResponse},
+    stored::StoredResponse,
 };
 
 /// What the origin is asked to confirm.
-pub(super) struct Validation {
+pub(super) enum Validation {
     /// What is stored for this request.
-    stored: Option<StoredResponse>,
-    /// Other variants, which may turn out to be the one for it.
-    others: Vec<KnownVariant>,
+    Own(StoredResponse),
+    /// Other variants, of which one may turn out to be the one for it.
+    Others(Vec<StoredResponse>),
 }
 
 impl Validation {
     /// None if there is nothing to confirm, or the method has no use for it.
-    pub(super) fn of(lookup: &Lookup, ask: &Ask, request: &HeaderMap, now: SystemTime) -> Option<Self> {
-        if ask.by_content {
+    pub(super) fn of(core: &Core, lookup: &Lookup, asked: &Asked, request: &HeaderMap) -> Option<Self> {
+        if asked.ask.by_content {
             return None;
         }
-        let stored = lookup.validatable(ask, request).cloned();
-        // An origin that is asked about tags does not look at the date (RFC 9110 §13.1.3).
-        let has_date_alone = stored.as_ref().is_some_and(|stored| !stored.head.headers.contains_key(header::ETAG));
-        let is_asked_about = |other: &&KnownVariant| other.tag.is_some() && !has_date_alone;
-        let others: Vec<_> = lookup.others(now).filter(is_asked_about).cloned().collect();
-        (stored.is_some() || !others.is_empty()).then_some(Self { stored, others })
+        if let Some(stored) = lookup.validatable(&asked.ask, request) {
+            return Some(Self::Own(stored.clone()));
+        }
+        // What was made for another's credentials is not to be confirmed for these, whatever the origin's tags.
+        if asked.ask.credentials.any() || lookup.varies_on_credentials() {
+            return None;
+        }
+        let others: Vec<_> = lookup
+            .others(core.clock.now())
+            // RFC 9110 §8.8.3.3: only strong tags have to differ from one coding to another.
+            .filter(|other| other.tag.as_ref().is_some_and(|tag| tag.as_bytes().starts_with(b"\"")))
+            // Here, so that what is confirmed can be served.
+            .filter_map(|other| core.peek_variant(&asked.key, &other.key))
+            .collect();
+        (!others.is_empty()).then_some(Self::Others(others))
     }
 
     /// Makes the request conditional.
     pub(super) fn ask(&self, request: &mut HeaderMap) {
-        let nothing = HeaderMap::new();
-        let stored = self.stored.as_ref().map_or(&nothing, |stored| &stored.head.headers);
-        let tags = self.others.iter().filter_map(|other| other.tag.as_ref());
-        freshening::add_conditions(request, stored, tags);
+        match self {
+            Self::Own(stored) => freshening::add_conditions(request, &stored.head.headers, [].into_iter()),
+            Self::Others(others) => {
+                let tags = others.iter().filter_map(|other| other.head.headers.get(header::ETAG));
+                freshening::add_conditions(request, &HeaderMap::new(), tags);
+            }
+        }
     }
+
+    /// What a 304 says of it.
+    fn confirmed_by(self, not_modified: &HeaderMap) -> Confirmed {
+        match self {
+            Self::Own(stored) => {
+                if freshening::selects(not_modified, &stored.head.headers, true) {
+                    Confirmed::News(stored)
+                } else if freshening::names_weakly(not_modified, &stored.head.headers) {
+                    Confirmed::NoNews(stored)
+                } else {
+                    Confirmed::Nothing
+                }
+            }
+            Self::Others(others) => {
+                let is_named = |other: &StoredResponse| freshening::selects(not_modified, &other.head.headers, false);
+                others.into_iter().find(is_named).map_or(Confirmed::Nothing, Confirmed::News)
+            }
+        }
+    }
+}
+
+/// What a 304 has confirmed (RFC 9111 §4.3.4).
+enum Confirmed {
+    /// This still holds, and what the 304 says of it is news.
+    News(StoredResponse),
+    /// This still holds for those that asked, as the condition was weak; the 304 may be about other bytes.
+    NoNews(StoredResponse),
+    Nothing,
 }
 
 impl Job {
@@ -63,12 +98,12 @@ impl Job {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Some(stored) = self.confirmed(&validation, &head.headers).await else {
-            return self.contradicted().await;
+        let stored = match validation.confirmed_by(&head.headers) {
+            Confirmed::News(stored) => stored,
+            Confirmed::NoNews(stored) => return self.confirmed_as_it_is(stored),
+            Confirmed::Nothing => return self.contradicted().await,
         };
-        let Some((head, verdict)) = self.freshened(&stored, head, &exchange) else {
-            return self.contradicted().await;
-        };
+        let (head, verdict) = self.freshened(&stored, head, &exchange);
         let reason = match verdict {
             Storability::Store(plan) => match self.place(&plan) {
                 Ok(place) => {
@@ -81,23 +116,26 @@ impl Job {
             },
             Storability::Skip(reason) => reason,
         };
-        // It may not be kept any longer.
-        self.core.forget(&self.stored_key).await;
+        // It may not be kept any longer, unless that is so for this request only.
+        if !reason.is_of_request() {
+            self.core.forget(&self.stored_key).await;
+        }
         self.refuse(head, CacheBody::stored(stored.body), reason)
     }
 
-    /// What a 304 identifies among what was asked about (§4.3.4).
-    async fn confirmed(&self, validation: &Validation, not_modified: &HeaderMap) -> Option<StoredResponse> {
-        if let Some(stored) = &validation.stored {
-            let only = validation.others.is_empty();
-            if freshening::selects(not_modified, &stored.head.headers, only) {
-                return Some(stored.clone());
+    /// It answers those that wait for it, and stays as stale as it is.
+    fn confirmed_as_it_is<B>(mut self: Box<Self>, stored: StoredResponse) -> Response<CacheBody<B>> {
+        self.core.counters.not_stored();
+        let answer = self.asked.ask.answer(&stored, self.status, stored.head.age(self.core.clock.now()));
+        match self.leader.take() {
+            Some(leader) if stored.head.staleness.is_forbidden => leader.not_reusable(monotonic()),
+            Some(leader) => {
+                leader.announce(stored.into(), monotonic());
+                leader.land();
             }
+            None => {}
         }
-        let named = not_modified.get(header::ETAG)?;
-        let other = validation.others.iter().find(|other| other.tag.as_ref() == Some(named))?;
-        let found = self.core.find_variant(&self.asked.key, &other.key).await?;
-        freshening::selects(not_modified, &found.head.headers, false).then_some(found)
+        answer
     }
 
     /// The origin says that something holds that nobody asked about: it answered another request, or none. The next
@@ -117,46 +155,56 @@ impl Job {
     /// §4.3.5: a 200 to a HEAD updates what is stored for GET, or shows that it has changed.
     pub(super) async fn updated_by_head(&self, head: &response::Parts, exchange: Exchange) {
         let Some(stored) = &self.stored else { return };
-        if stored.head.nominated.matches(&self.fields)
-            && freshening::head_confirms(&head.headers, &stored.head.headers, stored.body.bytes.len() as u64)
-        {
+        // §4.3.5: only what could have been chosen for this request.
+        if selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err() {
+            return;
+        }
+        if freshening::head_confirms(&head.headers, &stored.head.headers, stored.body.bytes.len() as u64) {
             let mut copy = Response::new(()).into_parts().0;
-            (copy.status, copy.headers) = (head.status, head.headers.clone());
-            if let Some((head, Storability::Store(plan))) = self.freshened(stored, copy, &exchange)
-                && let Ok(place) = self.place(&plan)
-            {
-                let stored_head = self.stored_head(&head, &plan, exchange).into();
-                let stored = StoredResponse::new(stored_head, stored.body.clone());
-                self.core.keep(&place, stored).await;
-                return;
+            (copy.status, copy.headers, copy.extensions) = (head.status, head.headers.clone(), head.extensions.clone());
+            let (head, verdict) = self.freshened(stored, copy, &exchange);
+            match verdict {
+                Storability::Store(plan) => {
+                    if let Ok(place) = self.place(&plan) {
+                        let stored_head = self.stored_head(&head, &plan, exchange).into();
+                        self.core.keep(&place, StoredResponse::new(stored_head, stored.body.clone())).await;
+                    }
+                    return;
+                }
+                Storability::Skip(reason) if reason.is_of_request() => return,
+                Storability::Skip(_) => {}
             }
         }
         self.core.forget(&self.stored_key).await;
     }
 
-    /// The stored response with what the origin says of it now (§3.2, §4.3.4), and what is to be done with it. None if
-    /// that is more than a head can hold.
+    /// The stored response with what the origin says of it now (§3.2, §4.3.4), and what is to be done with it.
     fn freshened(
         &self,
         stored: &StoredResponse,
         mut head: response::Parts,
         exchange: &Exchange,
-    ) -> Option<(response::Parts, Storability)> {
+    ) -> (response::Parts, Storability) {
+        head.status = stored.head.status;
         let there = stored.head.without_places();
-        let fields = freshening::updated_fields(&there, &head.headers, exchange.response_time)?;
+        let fields = freshening::updated_fields(&there, &head.headers, exchange.response_time);
+        // An origin that adds new names each time would make it grow for ever.
+        let Some(fields) = fields.filter(|fields| fields.len() <= MAX_FIELDS.max(there.len())) else {
+            head.headers = there;
+            return (head, Storability::Skip(SkipReason::TooLarge));
+        };
         // Its age is that of the news (§4.2.3).
         let age = head.headers.remove(header::AGE);
         head.headers = fields;
         head.headers.extend(age.map(|age| (header::AGE, age)));
-        head.status = stored.head.status;
         let verdict = self.asked.policy.storability(&self.candidate(&head, exchange));
-        Some((head, verdict))
+        (head, verdict)
     }
 
     /// RFC 5861 §4: the origin has failed; what is stale is served to all that wait, if that is allowed.
     pub(super) fn stale_if_error<B>(&mut self) -> Option<Response<CacheBody<B>>> {
         let stored = self.stored.as_ref()?;
-        let response = self.core.stale(stored, &self.asked.ask, &self.fields, self.status)?;
+        let response = self.core.stale(stored, &self.asked, &self.fields, self.status)?;
         self.core.counters.not_stored();
         if let Some(leader) = self.leader.take() {
             leader.announce(stored.clone().into(), monotonic());
@@ -172,8 +220,13 @@ impl Job {
         }
         match (self.leader.take(), &self.flight) {
             (Some(leader), _) => leader.not_reusable(monotonic()),
-            (None, Some(flight)) => self.core.collapser.mark(flight, &self.asked.policy.collapse, monotonic()),
+            (None, Some(flight)) => {
+                self.core.collapser.mark(flight, self.asked.policy.collapse.marker_lifetime, monotonic())
+            }
             (None, None) => {}
         }
     }
 }
+
+/// More fields than this are not made by freshening.
+const MAX_FIELDS: usize = 256;

@@ -12,12 +12,15 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
 
-use crate::{clock::monotonic, key::CacheKey};
+use crate::{
+    clock::{monotonic, nanos},
+    key::CacheKey,
+};
 
 /// The fences of one cache, by a secretly seeded hash of the target URI.
 #[derive(Default)]
@@ -46,7 +49,7 @@ struct Place {
 }
 
 impl Fences {
-    /// Invalidates everything for the target URI of `key` whose forward began before now, whatever the method, the
+    /// Invalidates everything for the target URI of `key` whose forward began before `now`, whatever the method, the
     /// fields and the content in it (RFC 9111 §4.4).
     pub(crate) fn raise(&self, key: &CacheKey, now: SystemTime) {
         let table = self.table.get_or_init(|| Table {
@@ -116,11 +119,6 @@ impl fmt::Debug for Fences {
     }
 }
 
-/// Times before 1970 and after 2554 are the nearest that there is.
-fn nanos(time: SystemTime) -> u64 {
-    whole_nanos(time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO))
-}
-
 fn whole_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -133,6 +131,8 @@ const SHARED: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use http::Request;
 
     use super::*;

@@ -25,12 +25,12 @@ pub(crate) struct KnownVariant {
     pub(crate) key: CacheKey,
     /// Its entity tag, by which the origin can name it (RFC 9111 §4.3.1).
     pub(crate) tag: Option<HeaderValue>,
-    /// From then on it is of no use.
+    /// Until then it may be served without asking.
     pub(crate) until: SystemTime,
 }
 
 impl VariantIndex {
-    /// The variants that can still be of use.
+    /// The variants that may still be served.
     pub(crate) fn alive(&self, now: SystemTime) -> impl Iterator<Item = &KnownVariant> {
         self.variants.iter().filter(move |variant| now < variant.until)
     }

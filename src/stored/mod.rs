@@ -4,6 +4,7 @@
 
 mod index;
 mod interned;
+mod staleness;
 
 use std::{
     fmt,
@@ -14,7 +15,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-pub(crate) use self::index::{KnownVariant, VariantIndex};
+pub(crate) use self::{
+    index::{KnownVariant, VariantIndex},
+    staleness::Staleness,
+};
 use crate::{
     rfc9111::{age, variants::Nominated},
     status,
@@ -122,24 +126,6 @@ pub(crate) struct StoredHead {
     pub(crate) has_validator: bool,
 }
 
-/// What may be done with a stored response that is stale (RFC 9111 §4.2.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Staleness {
-    /// Nothing: the origin forbids it.
-    pub(crate) is_forbidden: bool,
-    /// For so long it may be served while it is refreshed (RFC 5861 §3).
-    pub(crate) while_revalidate: Duration,
-    /// For so long it may be served when the origin fails (RFC 5861 §4).
-    pub(crate) if_error: Duration,
-    /// While it is fresh, the origin promises, it does not change (RFC 8246).
-    pub(crate) is_immutable: bool,
-}
-
-impl Staleness {
-    pub(crate) const FORBIDDEN: Self =
-        Self { is_forbidden: true, while_revalidate: Duration::ZERO, if_error: Duration::ZERO, is_immutable: false };
-}
-
 impl StoredHead {
     /// What was left of the freshness lifetime on arrival.
     pub(crate) fn initially_remaining(&self) -> Duration {
@@ -148,9 +134,14 @@ impl StoredHead {
 
     /// For how long, from its arrival, it can be of use: fresh, stale where that is allowed, or to be validated.
     pub(crate) fn useful_for(&self) -> Duration {
-        let Staleness { while_revalidate, if_error, .. } = self.staleness;
         let validatable = if self.has_validator { KEPT_FOR_VALIDATION } else { Duration::ZERO };
-        self.initially_remaining().saturating_add(while_revalidate.max(if_error).max(validatable))
+        self.servable_for().max(self.initially_remaining().saturating_add(validatable))
+    }
+
+    /// For how long, from its arrival, it can be served: fresh, or stale where that is allowed.
+    pub(crate) fn servable_for(&self) -> Duration {
+        let Staleness { while_revalidate, if_error, .. } = self.staleness;
+        self.initially_remaining().saturating_add(while_revalidate.max(if_error))
     }
 
     pub(crate) fn age(&self, now: SystemTime) -> Duration {
@@ -264,7 +255,7 @@ impl fmt::Debug for StoredResponse {
 /// searches it, and whether the second is there. Where caches nearer to the origin have spoken, ours is one more line after theirs.
 pub(crate) fn with_places(fields: HeaderMap) -> (HeaderMap, bool) {
     let has_status_place = !fields.contains_key(status::CACHE_STATUS);
-    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    let mut headers = HeaderMap::try_with_capacity(fields.len().saturating_add(2)).unwrap_or_default();
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if has_status_place {
         headers.insert(status::CACHE_STATUS, HeaderValue::from_static(status::CACHE_NAME));
