@@ -58,8 +58,7 @@ pub(crate) fn reuse(
 fn stale(stored: &StoredHead, wishes: &RequestDirectives, age: Duration, now: SystemTime) -> Reuse {
     let unusable = Reuse::Unusable(ForwardReason::Stale);
     let Some(stale_for) = stored.stale_for(age, now) else { return unusable };
-    let is_unwanted = wishes.min_fresh.is_some() || wishes.max_age.is_some_and(|most| age > most.lifetime());
-    if stored.staleness.is_forbidden || is_unwanted {
+    if stored.staleness.is_forbidden || !takes_stale(wishes, age) {
         return unusable;
     }
     // RFC 5861 §3.
@@ -73,16 +72,26 @@ fn stale(stored: &StoredHead, wishes: &RequestDirectives, age: Duration, now: Sy
     if refresh || is_taken { Reuse::Stale { age, stale_for, refresh } } else { unusable }
 }
 
+/// Whether the client would have a stale response of this age at all (§5.2.1.1, §5.2.1.3, §5.2.1.4).
+fn takes_stale(wishes: &RequestDirectives, age: Duration) -> bool {
+    // §5.2.1.1: `max-age` alone asks for a fresh one.
+    let is_too_old = wishes.max_age.is_some_and(|most| wishes.max_stale.is_none() || age > most.lifetime());
+    !(wishes.no_cache || wishes.min_fresh.is_some() || is_too_old)
+}
+
 /// RFC 5861 §4, when the origin has failed: for how long the response has been stale, if it may be served all the same.
 pub(crate) fn if_error(
     stored: &StoredHead,
     credentials: Credentials,
     request: &HeaderMap,
+    wishes: &RequestDirectives,
     now: SystemTime,
 ) -> Option<Duration> {
     selected(stored, credentials, request).ok()?;
-    let stale_for = stored.stale_for(stored.age(now), now)?;
-    let is_allowed = !stored.staleness.is_forbidden && stale_for < stored.staleness.if_error;
+    let age = stored.age(now);
+    let stale_for = stored.stale_for(age, now)?;
+    let is_allowed =
+        !stored.staleness.is_forbidden && stale_for < stored.staleness.if_error && takes_stale(wishes, age);
     is_allowed.then_some(stale_for)
 }
 

@@ -112,7 +112,7 @@ impl SkipReason {
                 Refusal::Authorization => "authorization",
                 Refusal::MustUnderstand => "must-understand",
                 Refusal::NoFreshness => "no-freshness",
-                Refusal::PartialContent | Refusal::NotModified | Refusal::Interim => "status",
+                Refusal::PartialContent | Refusal::NotModified | Refusal::OneRequest | Refusal::Interim => "status",
             },
             Self::SetCookie => "set-cookie",
             Self::Validation => "validation",

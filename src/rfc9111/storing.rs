@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     PartialContent,
     /// 304: it freshens a stored response and is none itself (RFC 9111 §4.3.4).
     NotModified,
+    /// 428, 429, 431 or 511: about the one request that it answers (RFC 6585 §3 to §6).
+    OneRequest,
     /// 1xx: the final response is still to come (RFC 9111 §3).
     Interim,
     /// Neither explicit freshness, nor `public`, nor a heuristically cacheable status (RFC 9111 §3).
@@ -61,6 +63,11 @@ fn refusal(status: StatusCode, headers: &HeaderMap, directives: &Directives, aut
     match status {
         StatusCode::PARTIAL_CONTENT => return Some(Refusal::PartialContent),
         StatusCode::NOT_MODIFIED => return Some(Refusal::NotModified),
+        // RFC 6585 §3, §4, §5, §6: MUST NOT be stored by a cache.
+        StatusCode::PRECONDITION_REQUIRED
+        | StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        | StatusCode::NETWORK_AUTHENTICATION_REQUIRED => return Some(Refusal::OneRequest),
         _ => {}
     }
     // RFC 9111 §5.2.2.3: the status must be understood, and then `no-store`, which stands there for caches that do
@@ -130,6 +137,10 @@ mod tests {
         (200, "max-age=x", Allowed),
         (200, "no-cache", Allowed),
         (200, "must-revalidate", Allowed),
+        (428, "public, max-age=60", Refused(OneRequest)),
+        (429, "max-age=60", Refused(OneRequest)),
+        (431, "s-maxage=60", Refused(OneRequest)),
+        (511, "public", Refused(OneRequest)),
         (200, "no-store", Refused(NoStore)),
         (200, "no-store, max-age=60, public", Refused(NoStore)),
         (200, "no-store=1", Refused(NoStore)),

@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderValue};
@@ -48,12 +48,14 @@ impl Conditions {
         if !self.if_none_match.is_empty() {
             return self.names_the_tag_of(stored);
         }
-        // RFC 9110 §13.1.3: the condition fails if the last modification is not later than the date. A response
-        // that does not tell its last modification is sent whole.
-        match (self.if_modified_since, field::single_date(stored, &LAST_MODIFIED)) {
-            (Some(if_modified_since), Some(last_modified)) => last_modified <= if_modified_since,
-            _ => false,
-        }
+        let Some(if_modified_since) = self.if_modified_since else { return false };
+        let last_modified = match stored.contains_key(LAST_MODIFIED) {
+            true => field::single_date(stored, &LAST_MODIFIED),
+            // RFC 9111 §4.3.2: without it the date of the response counts.
+            false => field::single_date(stored, &DATE),
+        };
+        // RFC 9110 §13.1.3: the condition fails if the last modification is not later than the date.
+        last_modified.is_some_and(|last_modified| last_modified <= if_modified_since)
     }
 
     /// Removes the conditions from a request that is made whole, so that its answer suits every client.
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn if_modified_since_is_compared_with_last_modified() {
-        let cases: [(Values, Values, bool); 14] = [
+        let cases: [(Values, Values, bool); 15] = [
             (&[NINE], &[NINE], true),
             (&[NINE], &[EIGHT], true),
             (&[EIGHT], &[NINE], false),
@@ -240,7 +242,8 @@ mod tests {
             (&[b"0"], &[EIGHT], false),
             (&[b"Mon, 06 Nov 1994 09:00:00 GMT"], &[EIGHT], false),
             (&[b""], &[EIGHT], false),
-            (&[NINE], &[], false),
+            (&[NINE], &[], true),
+            (&[b"Sun, 06 Nov 1994 07:59:59 GMT"], &[], false),
             (&[NINE], &[b"0"], false),
             (&[NINE], &[EIGHT, NINE], false),
         ];

@@ -212,9 +212,9 @@ impl Ask {
 }
 
 /// RFC 9110 §8.6: the length that the GET would have, which the server can not tell from the answer to a HEAD. A 204 has
-/// none.
+/// none, and what an origin says of its 304 is not ours to add to.
 fn insert_length(headers: &mut HeaderMap, code: StatusCode, length: Option<u64>) {
-    if let Some(length) = length.filter(|_| code != StatusCode::NO_CONTENT) {
+    if let Some(length) = length.filter(|_| !matches!(code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
         headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
     }
 }

@@ -160,8 +160,7 @@ impl Core {
         }
         let ask = &asked.ask;
         let now = self.clock.now();
-        // RFC 9111 §5.2.1.4: this client takes nothing that the origin has not confirmed.
-        let stale_for = if_error(&stored.head, ask.credentials, request, now).filter(|_| !ask.wishes().no_cache)?;
+        let stale_for = if_error(&stored.head, ask.credentials, request, ask.wishes(), now)?;
         self.counters.stale();
         let status = status.with_stale(stale_for).with_detail("stale-if-error");
         Some(ask.answer(stored, status, stored.head.age(now)))
