@@ -201,14 +201,15 @@ impl Policy {
     /// The age on arrival, the freshness lifetime, and whether that is the policy's.
     fn lifetime(&self, candidate: &Candidate<'_>, directives: &Directives) -> (Duration, Duration, bool) {
         let Candidate { status, headers, said, exchange, .. } = *candidate;
+        let age = corrected_initial_age(headers, exchange);
         let arrival = Exchange { request_time: exchange.response_time, ..*exchange };
-        let age_on_arrival = corrected_initial_age(headers, &arrival);
+        let delay = age.saturating_sub(corrected_initial_age(headers, &arrival));
         if let Some(said) = said.freshness {
-            return (age_on_arrival, said.lifetime().saturating_add(age_on_arrival), false);
+            return (age, said.lifetime().saturating_add(age), false);
         }
         match freshness(headers, directives, exchange.response_time) {
-            Freshness::Explicit(lifetime) if self.ages_from_arrival => (age_on_arrival, lifetime, false),
-            Freshness::Explicit(lifetime) => (corrected_initial_age(headers, exchange), lifetime, false),
+            Freshness::Explicit(lifetime) if self.ages_from_arrival => (age, lifetime.saturating_add(delay), false),
+            Freshness::Explicit(lifetime) => (age, lifetime, false),
             Freshness::Unspecified => {
                 let guess = self.heuristic_freshness.and_then(|at_most| {
                     let guess = heuristic(headers, status, directives, exchange.response_time)?;
@@ -217,7 +218,7 @@ impl Policy {
                 let default = || self.default_freshness.filter(|_| status == StatusCode::OK);
                 // The policy's lifetime is ours to count: from arrival, so that a handler that takes longer
                 // than its response may live is cached at all.
-                (age_on_arrival, guess.or_else(default).unwrap_or_default(), true)
+                (age, guess.or_else(default).map_or(Duration::ZERO, |lifetime| lifetime.saturating_add(delay)), true)
             }
         }
     }

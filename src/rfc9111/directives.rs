@@ -48,12 +48,21 @@ impl Directives {
     /// Reads all `Cache-Control` lines of a response. Never fails: see the type for what unclear ones mean.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
+        let mut may_hide_no_store = false;
         for member in field::list(headers, &CACHE_CONTROL) {
             match directive(member) {
-                Some((name, argument)) => directives.apply(name, argument.map(Delta::parse)),
-                None => directives.salvage(member),
+                Some((name, argument)) => {
+                    may_hide_no_store |= argument.is_some() && is_must_understand(name);
+                    directives.apply(name, argument.map(Delta::parse));
+                }
+                None => {
+                    may_hide_no_store |= member.contains(&b'"') || words(member).any(is_must_understand);
+                    directives.salvage(member);
+                }
             }
         }
+        // §5.2.2.3: it lifts the `no-store` that stands next to it, not the one that we have set for what is unclear.
+        directives.must_understand &= !may_hide_no_store;
         directives
     }
 
@@ -124,10 +133,11 @@ fn without_permission(name: &[u8]) -> &[u8] {
         return b"proxy-revalidate";
     }
     // §5.2.2.3: `must-understand` also lifts a `no-store`.
-    if name.eq_ignore_ascii_case(b"must-understand") {
-        return b"no-store";
-    }
-    name
+    if is_must_understand(name) { b"no-store" } else { name }
+}
+
+fn is_must_understand(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"must-understand")
 }
 
 /// The argument of `max-age` and others: delta-seconds (RFC 9111 §1.2.2).
@@ -382,9 +392,11 @@ mod tests {
     fn a_malformed_list_loses_no_restriction_and_gains_no_permission() {
         const NO_STORE: Directives = Directives { no_store: true, ..NONE };
         const PRIVATE: Directives = Directives { private: true, ..NONE };
-        let cases: [(&[&[u8]], Directives); 25] = [
+        let cases: [(&[&[u8]], Directives); 27] = [
             (&[b"x=\""], NO_STORE),
             (&[b"max-age=60, x=\"a"], Directives { no_store: true, ..max_age(60) }),
+            (&[b"must-understand, max-age=60, x=\"a"], Directives { no_store: true, ..max_age(60) }),
+            (&[b"must-understand, must-understand=1"], NO_STORE),
             (&[b"x=\"a, max-age=60"], Directives { no_store: true, ..INVALID }),
             (&[b"x=\"a, private"], Directives { no_store: true, ..PRIVATE }),
             (&[b"private, x=\"a, public"], Directives { no_store: true, ..PRIVATE }),

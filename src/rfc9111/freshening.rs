@@ -19,6 +19,12 @@ pub(crate) fn has_validator(stored: &HeaderMap) -> bool {
     EntityTag::of(stored).is_some() || field::single_date(stored, &LAST_MODIFIED).is_some()
 }
 
+/// Whether a stored response can be told from all others of its resource by its entity tag: only strong ones have to
+/// differ from one coding to another (RFC 9110 §8.8.3.3).
+pub(crate) fn has_strong_tag(stored: &HeaderMap) -> bool {
+    EntityTag::of(stored).is_some_and(|tag| !tag.is_weak())
+}
+
 /// Makes a request ask whether `stored`, or a stored response with one of `other_tags`, is still what the origin would
 /// send (RFC 9111 §4.3.1).
 ///

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName};
 
 use super::Core;
 use crate::{
@@ -85,8 +85,6 @@ impl Variant {
         let head = &response.head;
         let this = KnownVariant {
             key: self.key.clone(),
-            // A copy: the value itself would hold on to all fields of its response.
-            tag: head.headers.get(header::ETAG).and_then(|tag| HeaderValue::from_bytes(tag.as_bytes()).ok()),
             until: head.response_time.checked_add(head.servable_for()).unwrap_or(head.response_time),
         };
         VariantIndex {

@@ -38,10 +38,9 @@ impl Validation {
         }
         let others: Vec<_> = lookup
             .others(core.clock.now())
-            // RFC 9110 §8.8.3.3: only strong tags have to differ from one coding to another.
-            .filter(|other| other.tag.as_ref().is_some_and(|tag| tag.as_bytes().starts_with(b"\"")))
             // Here, so that what is confirmed can be served.
             .filter_map(|other| core.peek_variant(&asked.key, &other.key))
+            .filter(|other| freshening::has_strong_tag(&other.head.headers))
             .collect();
         (!others.is_empty()).then_some(Self::Others(others))
     }
@@ -71,7 +70,9 @@ impl Validation {
             }
             Self::Others(others) => {
                 let is_named = |other: &StoredResponse| freshening::selects(not_modified, &other.head.headers, false);
-                others.into_iter().find(is_named).map_or(Confirmed::Nothing, Confirmed::News)
+                // §4.3.4: the most recent of those that it is about.
+                let newest = others.into_iter().filter(is_named).max_by_key(|other| other.head.response_time);
+                newest.map_or(Confirmed::Nothing, Confirmed::News)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use crate::key::CacheKey;
 
@@ -23,8 +23,6 @@ pub(crate) struct VariantIndex {
 #[derive(Clone, Debug)]
 pub(crate) struct KnownVariant {
     pub(crate) key: CacheKey,
-    /// Its entity tag, by which the origin can name it (RFC 9111 §4.3.1).
-    pub(crate) tag: Option<HeaderValue>,
     /// Until then it may be served without asking.
     pub(crate) until: SystemTime,
 }
@@ -36,9 +34,7 @@ impl VariantIndex {
     }
 
     pub(super) fn size_bytes(&self) -> usize {
-        let variant = |variant: &KnownVariant| {
-            size_of::<KnownVariant>() + variant.key.as_str().len() + variant.tag.as_ref().map_or(0, HeaderValue::len)
-        };
+        let variant = |variant: &KnownVariant| size_of::<KnownVariant>() + variant.key.as_str().len();
         size_of::<Self>() + 64 * self.names.len() + self.variants.iter().map(variant).sum::<usize>()
     }
 }
