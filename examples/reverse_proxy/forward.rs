@@ -10,10 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, header,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use http_body_util::{Either, Full};
+use http_body_util::{Either, Empty, Full};
 use hyper::{
     body::{Body, Incoming},
     rt::Executor,
@@ -27,13 +27,16 @@ use tower::Service;
 
 use crate::{flags::Upstream, proxy::Refusal};
 
+/// What goes to the upstream: the client's content as it comes, or none.
+type Sent = Either<Incoming, Empty<Bytes>>;
+
 /// The upstream's body, or a line of ours.
 pub(crate) type Content = Either<Incoming, Full<Bytes>>;
 
 /// The origin, as the cache sees it. Never fails: what the upstream does not answer is a 502.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
-    client: Client<Connector, Incoming>,
+    client: Client<Connector, Sent>,
     upstream: Upstream,
 }
 
@@ -74,7 +77,8 @@ impl Forwarder {
         let wants_upgrade = request.headers().contains_key(header::UPGRADE);
         let client_side = wants_upgrade.then(|| upgrade::on(&mut request));
         self.address(&mut request)?;
-        let mut response = self.client.request(request).await.map_err(|error| bad_gateway(&error))?;
+        let mut response = self.send(request).await.map_err(|error| bad_gateway(&error))?;
+        check_framing(&mut response)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client_side) = client_side else {
                 return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the upstream switched protocols unasked"));
@@ -82,6 +86,21 @@ impl Forwarder {
             tunnel(client_side, upgrade::on(&mut response));
         }
         Ok(response.map(Either::Left))
+    }
+
+    /// Sends a request; one without content once more, if the connection that was kept for it turned out to be closed
+    /// (RFC 9112 §9.3.1).
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, legacy::Error> {
+        let (head, body) = request.into_parts();
+        let may_repeat = matches!(head.method, Method::GET | Method::HEAD) && body.is_end_stream();
+        if !may_repeat || head.headers.contains_key(header::UPGRADE) {
+            return self.client.request(Request::from_parts(head, Either::Left(body))).await;
+        }
+        let request = || Request::from_parts(head.clone(), Either::Right(Empty::new()));
+        match self.client.request(request()).await {
+            Err(error) if was_closed(&error) => self.client.request(request()).await,
+            sent => sent,
+        }
     }
 
     /// Makes of a request one on the upstream's connection.
@@ -173,6 +192,26 @@ fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
 
 fn bad_target() -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "the target or Host can not be forwarded")
+}
+
+/// Whether the connection ended before any of the response was there.
+fn was_closed(error: &legacy::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    cause.is_some_and(hyper::Error::is_incomplete_message)
+}
+
+/// RFC 9112 §6.1, §6.3: hyper has undone `chunked` and nothing else, and next to that a length means nothing.
+fn check_framing(response: &mut Response<Incoming>) -> Result<(), Refusal> {
+    let headers = response.headers_mut();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        _ => return Err(Refusal::new(StatusCode::BAD_GATEWAY, "the upstream coded its answer in an unknown way")),
+    }
+    Ok(())
 }
 
 fn bad_gateway(error: &legacy::Error) -> Refusal {

@@ -37,8 +37,8 @@ struct Variant {
 }
 
 impl Place {
-    /// The place for a response with this `Vary`. The names of the known index stay in it, so that the
-    /// variants that are there can still be found. None if the key would be too long, or there are too many.
+    /// The place for a response with this `Vary`. The names of the known index stay in it, so that the variants that
+    /// have them all can still be found.
     pub(super) fn of(
         key: CacheKey,
         flight: String,
