@@ -8,7 +8,7 @@ use http::Extensions;
 /// goes before every field. Clients never see it.
 ///
 /// It is explicit freshness: responses to requests with cookies may have it, and be stored. It does not allow what
-/// something else forbids, as [`Scope::Private`] or `no-store`.
+/// something else forbids, as [`Scope::Private`] or `no-store`. A 304 has to say it again, since it is no field.
 ///
 /// ```
 /// use http::Response;

@@ -132,3 +132,17 @@ async fn a_broken_date_does_not_make_a_response_older_or_younger() {
         assert_eq!(reading(&[("cache-control", b"max-age=60"), ("date", date)]).await, "; ttl=60; stored");
     }
 }
+
+#[tokio::test]
+async fn tens_of_thousands_of_lines_are_answered() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    let mut many = reply(200, &[("cache-control", "max-age=60")], "page");
+    for _ in 0..25_000 {
+        many.headers_mut().append("x-line", HeaderValue::from_static("1"));
+    }
+    origin.queue([many, ok("page")]);
+    for _ in 0..2 {
+        let answer = ask(&mut cache, get("/")).await;
+        assert_eq!((answer.status().as_u16(), text(answer).await.unwrap().as_str()), (200, "page"));
+    }
+}

@@ -11,11 +11,12 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 use microcache::{CacheLayer, CacheStatus, Content, ManualClock, MemoryStore, Policy, RequestContent};
+use tokio_test::{assert_pending, assert_ready_ok};
 use tower::{Layer, Service, ServiceExt, util::BoxCloneService};
 
-use crate::common::{MILLI, SECOND};
+use crate::common::{MILLI, SECOND, ask, cache, get, reply, request, send, text};
 
 type AnyBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 type Ask = Request<AnyBody>;
@@ -214,4 +215,41 @@ async fn without_the_setting_a_post_is_forwarded_and_says_nothing_of_the_cache()
     echo.clock.advance(SECOND);
     let (text, status) = echo.ask("PUT", "/rpc", "a").await;
     assert_eq!((text.as_str(), status), ("PUT a 1", None));
+}
+
+fn empty() -> Policy {
+    Policy::new().content(Content::new(|_| Empty::<Bytes>::new()))
+}
+
+#[tokio::test]
+async fn a_mutation_that_is_stale_at_once_invalidates_and_each_one_reaches_the_origin() {
+    for fields in [&[("cache-control", "max-age=0")], &[("expires", "0")]] {
+        let (mut cache, origin, clock) = cache(empty());
+        origin.queue([reply(200, KEPT, "old")]);
+        ask(&mut cache, get("/a")).await;
+        clock.advance(MILLI);
+        let mut asked: Vec<_> = (0..2).map(|_| send(&mut cache, request("POST", "/a", &[]))).collect();
+        asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+        origin.reply(reply(200, fields, "added"));
+        drop(assert_ready_ok!(asked[0].poll()));
+        assert_pending!(asked[1].poll());
+        origin.reply(reply(200, fields, "added again"));
+        assert_eq!(text(assert_ready_ok!(asked[1].poll())).await.unwrap(), "added again", "{fields:?}");
+        clock.advance(MILLI);
+
+        origin.queue([reply(200, KEPT, "new")]);
+        assert_eq!(text(ask(&mut cache, get("/a")).await).await.unwrap(), "new", "{fields:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_that_is_too_large_to_store_invalidates() {
+    let (mut cache, origin, clock) = cache(empty().max_body_bytes(3));
+    origin.queue([reply(200, KEPT, "old"), reply(200, KEPT, "added"), reply(200, KEPT, "new")]);
+    ask(&mut cache, get("/a")).await;
+    clock.advance(MILLI);
+    ask(&mut cache, request("POST", "/a", &[])).await;
+    clock.advance(MILLI);
+
+    assert_eq!(text(ask(&mut cache, get("/a")).await).await.unwrap(), "new");
 }

@@ -188,3 +188,14 @@ async fn ttl_is_an_integer_of_structured_fields() {
     let digits = status.split("ttl=").nth(1).unwrap().split(';').next().unwrap().len();
     assert!(digits <= 15, "{status}");
 }
+
+#[tokio::test]
+async fn what_has_no_content_has_no_length() {
+    let (mut cache, origin, _) = cache(Policy::new());
+    origin.queue([reply(204, &[("cache-control", "max-age=60")], "")]);
+    for (method, expected) in [("HEAD", "fwd=uri-miss"), ("HEAD", "hit"), ("GET", "hit")] {
+        let answer = ask(&mut cache, request(method, "/", &[])).await;
+        assert!(status(&answer).starts_with(expected), "{}", status(&answer));
+        assert!(!answer.headers().contains_key("content-length"), "{method} {expected}");
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use microcache::{Collapse, Overflow, Policy};
+use microcache::{Collapse, ManualClock, Overflow, Policy};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
 
-use crate::common::{Does, MILLI, SECOND, ask, cache, get, get_with, ok, reply, send, settle, status, text};
+use crate::common::*;
 
 fn wide() -> Policy {
     Policy::new().stale_while_revalidate(10 * SECOND)
@@ -214,4 +214,121 @@ async fn a_strangers_stale_page_is_not_for_one_with_a_cookie() {
     let mut asked = send(&mut cache, get_with("/", &[("cookie", "session=1")]));
     let answer = assert_ready!(asked.poll()).unwrap();
     assert_eq!(answer.status(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_brings_nothing_to_keep_is_not_tried_for_each_request() {
+    let authorized = [("authorization", "Basic YQ==")];
+    for (fields, said) in [(&[][..], "private"), (&authorized[..], "max-age=1")] {
+        let (mut cache, origin, clock) = cache(wide());
+        origin.queue([reply(200, &[("cache-control", "max-age=1")], "old")]);
+        ask(&mut cache, get("/")).await;
+        clock.advance(2 * SECOND);
+        for forwards in 2..5 {
+            origin.queue([reply(200, &[("cache-control", said)], "not kept")]);
+            for _ in 0..10 {
+                let answer = ask(&mut cache, get_with("/", fields)).await;
+                assert_eq!(text(answer).await.unwrap(), "old", "{said}");
+                settle().await;
+            }
+            assert_eq!(origin.forwards(), forwards, "{said}");
+            tokio::time::advance(SECOND).await;
+        }
+    }
+}
+
+/// Something changes what is at `/`, and the clock moves on.
+fn post(cache: &mut TestCache, origin: &Origin, clock: &ManualClock) {
+    clock.advance(MILLI);
+    let mut post = send(cache, request("POST", "/", &[]));
+    assert_pending!(post.poll());
+    origin.reply_last(reply(200, &[], "done"));
+    drop(assert_ready_ok!(post.poll()));
+    clock.advance(MILLI);
+}
+
+#[tokio::test]
+async fn what_was_invalidated_meanwhile_is_not_served_when_the_origin_fails() {
+    for code in [501, 503] {
+        let (mut cache, origin, clock) = cache(Policy::new().stale_if_error(60 * SECOND));
+        origin.queue([ok("old")]);
+        ask(&mut cache, get("/")).await;
+        clock.advance(SECOND);
+        let mut early = send(&mut cache, get("/"));
+        assert_pending!(early.poll());
+        let mut successor = send(&mut cache, get("/"));
+        assert_pending!(successor.poll());
+        post(&mut cache, &origin, &clock);
+
+        origin.reply(reply(code, &[], "sick"));
+        assert_eq!(assert_ready_ok!(early.poll()).status(), code);
+        assert_pending!(successor.poll());
+        let mut late = send(&mut cache, get("/"));
+        assert_pending!(late.poll());
+        origin.reply(reply(503, &[], "sick"));
+        assert_eq!(assert_ready_ok!(successor.poll()).status(), 503, "after {code}");
+        assert_pending!(late.poll());
+        origin.reply(ok("new"));
+        assert_eq!(text(assert_ready_ok!(late.poll())).await.unwrap(), "new", "after {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_long_enough_is_not_served_what_was_invalidated_meanwhile() {
+    let collapse = Collapse::new().wait_at_most(SECOND).overflow(Overflow::Unavailable);
+    let (mut cache, origin, clock) = cache(Policy::new().stale_if_error(10 * SECOND).collapse(collapse));
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    let mut leader = send(&mut cache, get("/"));
+    assert_pending!(leader.poll());
+    let mut follower = send(&mut cache, get("/"));
+    assert_pending!(follower.poll());
+    post(&mut cache, &origin, &clock);
+
+    tokio::time::advance(2 * SECOND).await;
+
+    assert_eq!(assert_ready_ok!(follower.poll()).status(), 503);
+}
+
+#[tokio::test]
+async fn a_request_too_many_for_a_flight_is_not_served_stale_for_that() {
+    let fields = [("cache-control", "max-age=1, stale-if-error=60")];
+    let (mut cache, origin, clock) = cache(Policy::new().collapse(Collapse::new().max_followers(0)));
+    origin.queue([reply(200, &fields, "old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(SECOND);
+    let mut asked: Vec<_> = (0..2).map(|_| send(&mut cache, get("/"))).collect();
+    asked.iter_mut().for_each(|asked| assert!(asked.poll().is_pending()));
+    assert_eq!(origin.waiting(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_would_take_what_is_stale_does_not_take_it_for_those_that_wait_with_it() {
+    let collapse = Collapse::new().wait_at_most(60 * SECOND);
+    let (mut cache, origin, clock) = cache(Policy::new().honour_request_directives().collapse(collapse));
+    let mut first = send(&mut cache, get("/"));
+    assert_pending!(first.poll());
+    let mut lax = send(&mut cache, get_with("/", &[("cache-control", "max-stale")]));
+    assert_pending!(lax.poll());
+    let mut strict = send(&mut cache, get("/"));
+    assert_pending!(strict.poll());
+    // Past the age of the lock somebody else leads, and what that brings is stale before the first one fails.
+    tokio::time::advance(6 * SECOND).await;
+    let mut second = send(&mut cache, get("/"));
+    assert_pending!(second.poll());
+    origin.reply_last(reply(200, &[("cache-control", "max-age=1"), ("etag", "\"a\"")], "old"));
+    drop(assert_ready_ok!(second.poll()));
+    clock.advance(100 * SECOND);
+    origin.reply(reply(503, &[], "sick"));
+    drop(assert_ready_ok!(first.poll()));
+
+    for asked in [&mut lax, &mut strict] {
+        assert_pending!(asked.poll());
+    }
+    assert_eq!(origin.waiting(), 1);
+    origin.reply(ok("new"));
+    for mut asked in [lax, strict] {
+        assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "new");
+    }
 }

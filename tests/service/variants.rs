@@ -136,3 +136,43 @@ async fn an_index_outlives_its_longest_variant() {
     let last = spy.1.lock().unwrap().iter().rev().find(|it| it.0).unwrap().1;
     assert!(last >= Duration::from_secs(3600), "the index may go after {last:?}");
 }
+
+#[tokio::test]
+async fn variants_that_are_stale_do_not_keep_others_out() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    let fields = [("cache-control", "max-age=1"), ("vary", "x-lang"), ("etag", "\"a\"")];
+    let lang = |number: u32| get_with("/", &[("x-lang", &number.to_string())]);
+    for number in 0..32 {
+        origin.queue([reply(200, &fields, "page")]);
+        ask(&mut cache, lang(number)).await;
+        clock.advance(MILLI);
+    }
+    clock.advance(600 * SECOND);
+    origin.queue([reply(200, &fields, "new")]);
+
+    let answer = ask(&mut cache, lang(32)).await;
+
+    assert_eq!(status(&answer), "fwd=vary-miss; fwd-status=200; ttl=1; stored");
+}
+
+#[test]
+fn an_index_does_not_hold_on_to_the_heads_of_its_variants() {
+    // Room for the index, and for none of what it names.
+    let store = MemoryStore::with_max_bytes(10_000);
+    let of_heads = "x".repeat(60_000);
+    let held = allocation_counter::measure(|| {
+        let (mut cache, origin, clock) = cache_on(store.clone(), Policy::new());
+        for number in 0..8 {
+            let tag = format!("\"{number}\"");
+            let fields = [VARY[0], ("cache-control", "max-age=60"), ("etag", &tag), ("x-large", &of_heads)];
+            origin.queue([reply(200, &fields, "page")]);
+            let mut asked = send(&mut cache, get_with("/", &[("accept-language", &number.to_string())]));
+            drop(assert_ready_ok!(asked.poll()));
+            clock.advance(MILLI);
+        }
+        let mut other = send(&mut cache, get_with("/", &[("accept-language", "other")]));
+        assert!(other.poll().is_pending());
+        assert_eq!(origin.forwards(), 9);
+    });
+    assert!(held.bytes_current < 60_000, "{} bytes", held.bytes_current);
+}
