@@ -1,6 +1,6 @@
 //! May this request be looked up at all? From its head alone.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, Method, header};
 
 use super::{Cookies, Policy};
 use crate::key::{RequestHead, overrides};
@@ -91,9 +91,9 @@ impl BypassReason {
 impl Policy {
     /// `has_content`: the body may have bytes, as far as the server can tell.
     pub(crate) fn admit(&self, head: RequestHead<'_>, has_content: bool) -> Admission {
-        let by_content = match head.method().as_str() {
-            "GET" | "HEAD" => false,
-            "POST" | "QUERY" if self.content.is_some() => true,
+        let by_content = match *head.method() {
+            Method::GET | Method::HEAD => false,
+            ref other if self.content.is_some() && (*other == Method::POST || other.as_str() == "QUERY") => true,
             _ => return Admission::Bypass(BypassReason::Method),
         };
         if self.bypass.as_ref().is_some_and(|when| when(head)) {

@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, Response, header};
 
@@ -14,12 +14,21 @@ use crate::{
     stored::{Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
 };
 
-/// An answer from the store.
-pub(super) struct Hit<B> {
-    pub(super) response: Response<CacheBody<B>>,
+/// What was found may be reused.
+pub(super) struct Hit<'a> {
+    pub(super) stored: &'a StoredResponse,
+    pub(super) status: CacheStatus,
+    pub(super) age: Duration,
     pub(super) is_fresh: bool,
     /// It is stale, and to be refreshed meanwhile.
     pub(super) refresh: bool,
+}
+
+impl Hit<'_> {
+    #[inline]
+    pub(super) fn answer<B>(&self, ask: &Ask) -> Response<CacheBody<B>> {
+        ask.answer(self.stored, self.status, self.age)
+    }
 }
 
 /// What was found for a request.
@@ -108,38 +117,39 @@ impl Lookup {
 impl Core {
     /// Answers from the store, if that needs neither waiting nor work afterwards.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
-        let hit = match self.store.peek(key) {
+        match self.store.peek(key) {
             Peek::Found(Stored(Kind::Response(stored))) if !self.is_fenced(key, &stored) => {
-                self.judge(&stored, ask, request).ok()?
+                let hit = self.judge(&stored, ask, request).ok().filter(|hit| !hit.refresh)?;
+                self.counters.hit();
+                Some(hit.answer(ask))
             }
             found => {
                 let lookup = self.follow_index(known(found)?, key, request)?;
-                self.reuse(&lookup, ask, request).ok()?
+                let hit = self.reuse(&lookup, ask, request).ok().filter(|hit| !hit.refresh)?;
+                self.counters.hit();
+                Some(hit.answer(ask))
             }
-        };
-        if hit.refresh {
-            return None;
         }
-        self.counters.hit();
-        Some(hit.response)
     }
 
-    /// Answers with what was found, if it may be reused.
-    pub(super) fn reuse<B>(&self, lookup: &Lookup, ask: &Ask, request: &HeaderMap) -> Result<Hit<B>, ForwardReason> {
+    /// Whether what was found may be reused, and what that says.
+    pub(super) fn reuse<'a>(
+        &self,
+        lookup: &'a Lookup,
+        ask: &Ask,
+        request: &HeaderMap,
+    ) -> Result<Hit<'a>, ForwardReason> {
         self.judge(lookup.stored().ok_or_else(|| lookup.miss())?, ask, request)
     }
 
-    /// Whether this is a hit, and what it says.
     #[inline]
-    fn judge<B>(&self, stored: &StoredResponse, ask: &Ask, request: &HeaderMap) -> Result<Hit<B>, ForwardReason> {
+    fn judge<'a>(&self, stored: &'a StoredResponse, ask: &Ask, request: &HeaderMap) -> Result<Hit<'a>, ForwardReason> {
         match reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now()) {
             Reuse::Fresh { age, remaining } => {
-                let response = ask.answer(stored, CacheStatus::hit(remaining), age);
-                Ok(Hit { response, is_fresh: true, refresh: false })
+                Ok(Hit { stored, status: CacheStatus::hit(remaining), age, is_fresh: true, refresh: false })
             }
             Reuse::Stale { age, stale_for, refresh } => {
-                let response = ask.answer(stored, CacheStatus::stale_hit(stale_for), age);
-                Ok(Hit { response, is_fresh: false, refresh })
+                Ok(Hit { stored, status: CacheStatus::stale_hit(stale_for), age, is_fresh: false, refresh })
             }
             Reuse::Unusable(reason) => Err(reason),
         }

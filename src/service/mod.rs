@@ -35,7 +35,7 @@ use self::{
     follow::{Followed, Landed},
     forward::Forward,
     invalidate::Invalidation,
-    lookup::{Hit, Lookup},
+    lookup::Lookup,
     settings::{Admitted, Asked},
 };
 use crate::{
@@ -177,7 +177,10 @@ where
             let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
             let reason = match hit {
-                Ok(hit) => return Ok(self.serve(hit, &lookup)),
+                Ok(hit) => {
+                    let (response, refresh) = (hit.answer(&self.asked.ask), hit.refresh);
+                    return Ok(self.serve(response, refresh, &lookup));
+                }
                 Err(reason) => reason,
             };
             let status = CacheStatus::forward(reason).with_collapsed(collapsed);
@@ -217,13 +220,13 @@ where
     }
 
     /// A hit; if it is stale, a refresh begins.
-    fn serve(self, hit: Hit<ResBody>, lookup: &Lookup) -> Response<CacheBody<ResBody>> {
+    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: &Lookup) -> Response<B> {
         self.core.counters.hit();
         // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
-        if hit.refresh && !self.asked.ask.wishes().no_store {
+        if refresh && !self.asked.ask.wishes().no_store {
             self.refresh(lookup);
         }
-        hit.response
+        response
     }
 
     /// Forwards for all that wait. Another flight may have landed between the look and the join: then
@@ -239,12 +242,13 @@ where
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
             && hit.is_fresh
         {
+            let response = hit.answer(&self.asked.ask);
             if let Some(stored) = lookup.stored() {
                 leader.announce(Landed::from(stored.clone()), monotonic());
             }
             leader.land();
             self.core.counters.hit();
-            return Ok(hit.response);
+            return Ok(response);
         }
         let finish_limit = self.asked.policy.collapse.finish_limit;
         let forward = held::hold(flight, Forward::new(self, &lookup, status, Some(leader)).run());
