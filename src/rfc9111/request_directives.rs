@@ -118,14 +118,7 @@ mod tests {
         RequestDirectives::of(&headers(&lines))
     }
 
-    const NONE: RequestDirectives = RequestDirectives {
-        no_store: false,
-        no_cache: false,
-        only_if_cached: false,
-        max_age: None,
-        min_fresh: None,
-        max_stale: None,
-    };
+    const NONE: RequestDirectives = RequestDirectives::NONE;
 
     const fn max_age(delta: Delta) -> RequestDirectives {
         RequestDirectives { max_age: Some(delta), ..NONE }

@@ -10,6 +10,8 @@ use super::{Asked, Core, Lookup, answer, job::Job, pump::Use};
 use crate::{
     body::CacheBody,
     clock::monotonic,
+    field,
+    key::CacheKey,
     policy::{Plan, SkipReason, Storability, selected},
     rfc9111::{age::Exchange, freshening},
     stored::StoredResponse,
@@ -33,7 +35,8 @@ impl Validation {
             return Some(Self::Own(stored.clone()));
         }
         // What was made for another's credentials is not to be confirmed for these, whatever the origin's tags.
-        if asked.ask.credentials.any() || lookup.varies_on_credentials() {
+        let is_personal = asked.ask.credentials.any() || lookup.varies_on_credentials();
+        if is_personal || core.collapser.is_marked(&distrust(&asked.key), monotonic()) {
             return None;
         }
         let others: Vec<_> = lookup
@@ -69,9 +72,13 @@ impl Validation {
                 }
             }
             Self::Others(others) => {
-                let is_named = |other: &StoredResponse| freshening::selects(not_modified, &other.head.headers, false);
-                // §4.3.4: the most recent of those that it is about.
-                let newest = others.into_iter().filter(is_named).max_by_key(|other| other.head.response_time);
+                // Nobody has asked about a weak tag.
+                let is_strong = freshening::has_strong_tag(not_modified);
+                let named = others
+                    .into_iter()
+                    .filter(|other| is_strong && freshening::selects(not_modified, &other.head.headers, false));
+                // §4: the most recent, by its `Date`.
+                let newest = named.max_by_key(|other| field::single_date(&other.head.headers, &header::DATE));
                 newest.map_or(Confirmed::Nothing, Confirmed::News)
             }
         }
@@ -117,8 +124,8 @@ impl Job {
             },
             Storability::Skip(reason) => reason,
         };
-        // It may not be kept any longer, unless that is so for this request only.
-        if !reason.is_of_request() {
+        // It may not be kept any longer as it was, unless there is only no room for it as another variant.
+        if !matches!(reason, SkipReason::Variants | SkipReason::KeyTooLong) {
             self.core.forget(&self.stored_key).await;
         }
         self.refuse(head, CacheBody::stored(stored.body), reason)
@@ -140,12 +147,14 @@ impl Job {
     }
 
     /// The origin says that something holds that nobody asked about: it answered another request, or none. The next
-    /// one is not asked conditionally.
+    /// requests are not asked conditionally.
     async fn contradicted<B>(mut self: Box<Self>) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {
         self.core.forget(&self.stored_key).await;
+        let lifetime = self.asked.policy.collapse.marker_lifetime;
+        self.core.collapser.mark(&distrust(&self.asked.key), lifetime, monotonic());
         if let Some(response) = self.stale_if_error() {
             return response;
         }
@@ -227,6 +236,11 @@ impl Job {
             (None, None) => {}
         }
     }
+}
+
+/// The mark for an origin that does not know its variants apart. No key ends so, and no flight.
+fn distrust(key: &CacheKey) -> String {
+    format!("{}|~304", key.as_str())
 }
 
 /// More fields than this are not made by freshening.
