@@ -23,6 +23,8 @@ pub use self::clock::ManualClock;
 pub use self::store::MemoryStore;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::store::contract;
+#[cfg(feature = "memcached")]
+pub use self::store::{MemcachedStore, MemcachedStoreBuilder, Placement};
 pub use self::{
     body::{BodyError, CacheBody, RequestContent},
     clock::Clock,
@@ -34,13 +36,17 @@ pub use self::{
     policy::{Freshness, Policy, Scope},
     service::{Cache, ResponseFuture},
     status::{CacheStatus, ForwardReason},
-    store::{Peek, Put, Store, StoreError, StoreErrorKind},
+    store::{Lease, LeaseGuard, Peek, Put, Store, StoreError, StoreErrorKind, Tiered},
     stored::{Stored, StoredResponse},
 };
 
 #[cfg(doc)]
 #[doc = include_str!("docs/deviations.md")]
 pub mod deviations {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/fleet.md")]
+pub mod fleet {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

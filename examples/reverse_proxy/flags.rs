@@ -2,7 +2,7 @@
 //!
 //! Pure: opens nothing, prints nothing, ends nothing.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Uri, uri::Authority};
 
@@ -30,6 +30,11 @@ pub(crate) struct Flags {
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
     pub(crate) store_bytes: u64,
+    /// None: memory alone.
+    pub(crate) memcached: Option<Vec<String>>,
+    /// None: it was not said.
+    pub(crate) near_freshness: Option<Duration>,
+    pub(crate) seal_key_file: Option<PathBuf>,
     pub(crate) tenant: TenantBy,
     pub(crate) ignore_query: Option<Vec<String>>,
     pub(crate) only_query: Option<Vec<String>>,
@@ -38,8 +43,6 @@ pub(crate) struct Flags {
     pub(crate) collapse_wait: Duration,
     pub(crate) collapse_max_followers: usize,
     pub(crate) threads: Option<usize>,
-    /// Flags that were given and change nothing so far.
-    pub(crate) without_effect: Vec<&'static str>,
 }
 
 /// Which part of a request names its tenant.
@@ -59,6 +62,9 @@ impl Default for Flags {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             store_bytes: 64 << 20,
+            memcached: None,
+            near_freshness: None,
+            seal_key_file: None,
             tenant: TenantBy::Nobody,
             ignore_query: None,
             only_query: None,
@@ -67,7 +73,6 @@ impl Default for Flags {
             collapse_wait: Duration::from_secs(5),
             collapse_max_followers: 1024,
             threads: None,
-            without_effect: Vec::new(),
         }
     }
 }
@@ -96,6 +101,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Asked, 
     if flags.ignore_query.is_some() && flags.only_query.is_some() {
         return Err("--only-query: can not be combined with --ignore-query".to_owned());
     }
+    if let Some(name) = flags.without_memcached() {
+        return Err(format!("{name}: needs --memcached"));
+    }
     let upstream = upstream.ok_or("--upstream: missing; give the URL of the server behind it")?;
     Ok(Asked::Run(upstream, Box::new(flags)))
 }
@@ -108,6 +116,13 @@ impl Flags {
         self.heuristic_freshness.unwrap_or_else(|| is_standard_alone.then_some(Duration::from_secs(24 * 60 * 60)))
     }
 
+    /// A flag that says nothing where memory is all there is. Nobody shall think that it protects anything.
+    fn without_memcached(&self) -> Option<&'static str> {
+        let given =
+            [("--near-freshness", self.near_freshness.is_some()), ("--seal-key-file", self.seal_key_file.is_some())];
+        given.into_iter().find(|(_, is_given)| *is_given && self.memcached.is_none()).map(|(name, _)| name)
+    }
+
     fn set(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
         match name {
             "--listen" => self.listen = host_and_port(value.given()?)?,
@@ -116,6 +131,10 @@ impl Flags {
             "--stale-while-revalidate" => self.stale_while_revalidate = duration(&value.given()?)?,
             "--stale-if-error" => self.stale_if_error = duration(&value.given()?)?,
             "--store" => self.store_bytes = store(&value.given()?)?,
+            // The store knows what an address is.
+            "--memcached" => self.memcached = Some(value.given()?.split(',').map(str::to_owned).collect()),
+            "--near-freshness" => self.near_freshness = Some(duration(&value.given()?)?),
+            "--seal-key-file" => self.seal_key_file = Some(value.given()?.into()),
             "--tenant" => self.tenant = tenant(&value.given()?)?,
             "--ignore-query" => self.ignore_query = Some(names(&value.given()?)?),
             "--only-query" => self.only_query = Some(names(&value.given()?)?),
@@ -127,32 +146,16 @@ impl Flags {
             "--collapse-wait" => self.collapse_wait = duration(&value.given()?)?,
             "--collapse-max-followers" => self.collapse_max_followers = number(&value.given()?)?,
             "--threads" => self.threads = Some(threads(&value.given()?)?),
-            _ => return self.set_unbuilt(name, value),
-        }
-        Ok(())
-    }
-
-    /// What is not built yet is read all the same, so that a wrong value is told now. Leaving out speed is
-    /// harmless; what protects somebody is refused, because nobody would notice that it is missing.
-    fn set_unbuilt(&mut self, name: &str, value: Value<'_>) -> Result<(), String> {
-        let name = match name {
-            "--memcached" => {
-                value.given()?.split(',').try_for_each(|server| host_and_port(server.to_owned()).map(drop))?;
-                "--memcached"
-            }
-            "--near-freshness" => duration(&value.given()?).map(|_| "--near-freshness")?,
+            // What is not there yet and protects somebody is refused: nobody would notice that it is missing.
             "--only-keyed-input" => {
                 value.absent()?;
                 return Err(NOT_AVAILABLE.to_owned());
             }
-            "--seal-key-file" | "--admin-token" => {
+            "--admin-token" => {
                 value.given()?;
                 return Err(NOT_AVAILABLE.to_owned());
             }
             _ => return Err("no such flag; --help lists them".to_owned()),
-        };
-        if !self.without_effect.contains(&name) {
-            self.without_effect.push(name);
         }
         Ok(())
     }
@@ -309,9 +312,11 @@ requests that arrive together
   --collapse-max-followers N   how many wait for one forward [1024]
 
 several nodes
-  --memcached H:P[,H:P..]      (no effect yet)
-  --near-freshness 1s          (no effect yet)
-  --seal-key-file PATH         (not available yet)
+  --memcached H:P[,H:P..]      adds memcached behind the memory store, for all nodes that name the same servers;
+                               of these, one forwards for a key. Needs a build with `--features memcached`
+  --near-freshness 1s          how long memory answers in front of memcached; 0s: memcached answers every hit [1s]
+  --seal-key-file PATH         32 bytes, or 64 hex digits: who does not have them can write to memcached, and this
+                               proxy serves none of it
   --admin-token TOKEN          (not available yet)
 
 Durations are written 500ms, 1s, 2m, 1h; sizes 65536, 10KiB, 64MiB, 1GiB; --flag VALUE or --flag=VALUE.

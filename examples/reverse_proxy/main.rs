@@ -5,9 +5,11 @@
 //! ```
 //!
 //! This file is the server half: the runtime, the socket, the connections, the end. `flags.rs` reads the command
-//! line, `proxy.rs` is the way of a request around the cache, `forward.rs` what is behind it.
+//! line, `proxy.rs` is the way of a request around the cache, `forward.rs` what is behind it, `fleet.rs` what it shares
+//! with other nodes.
 
 mod flags;
+mod fleet;
 mod forward;
 mod proxy;
 
@@ -32,35 +34,40 @@ use tokio::{
 };
 
 use self::{
-    flags::{Asked, Flags, HELP, Upstream},
+    flags::{Asked, Flags, HELP},
     proxy::Proxy,
 };
 
 fn main() -> ExitCode {
-    match flags::parse(std::env::args_os().skip(1)) {
-        Ok(Asked::Help) => {
+    let (proxy, flags) = match set_up() {
+        Ok(Some(ready)) => ready,
+        Ok(None) => {
             let _ = io::stdout().write_all(HELP.as_bytes());
-            ExitCode::SUCCESS
+            return ExitCode::SUCCESS;
         }
-        Ok(Asked::Run(upstream, flags)) => match run(upstream, &flags) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain(&error.to_string());
-                ExitCode::FAILURE
-            }
-        },
         Err(complaint) => {
             complain(&complaint);
-            ExitCode::from(2)
+            return ExitCode::from(2);
+        }
+    };
+    match run(proxy, &flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
         }
     }
 }
 
-fn run(upstream: Upstream, flags: &Flags) -> io::Result<()> {
-    let proxy = Proxy::new(upstream, flags).map_err(io::Error::other)?;
-    for name in &flags.without_effect {
-        complain(&format!("{name} has no effect yet"));
+/// What the flags ask for, or what is wrong with them; none if it is help.
+fn set_up() -> Result<Option<(Proxy, Box<Flags>)>, String> {
+    match flags::parse(std::env::args_os().skip(1))? {
+        Asked::Help => Ok(None),
+        Asked::Run(upstream, flags) => Ok(Some((Proxy::new(upstream, &flags)?, flags))),
     }
+}
+
+fn run(proxy: Proxy, flags: &Flags) -> io::Result<()> {
     let mut builder = runtime::Builder::new_multi_thread();
     if let Some(threads) = flags.threads {
         builder.worker_threads(threads);

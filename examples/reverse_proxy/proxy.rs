@@ -9,14 +9,12 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
-use microcache::{
-    Cache, CacheBody, CacheLayer, Collapse, ConfigError, KeySpec, MemoryStore, Policy, QueryRule, RequestHead, Tenancy,
-    Tenant,
-};
+use microcache::{Cache, CacheBody, Collapse, KeySpec, Policy, QueryRule, RequestHead, Tenancy, Tenant};
 use tower::{Layer, ServiceExt};
 
 use crate::{
     flags::{Flags, TenantBy, Upstream},
+    fleet,
     forward::{Content, Forwarder},
 };
 
@@ -28,11 +26,13 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(upstream: Upstream, flags: &Flags) -> Result<Self, ConfigError> {
-        let layer = CacheLayer::builder(MemoryStore::with_max_bytes(flags.store_bytes))
+    /// The complaint names the flag that is wrong.
+    pub(crate) fn new(upstream: Upstream, flags: &Flags) -> Result<Self, String> {
+        let layer = fleet::cache(flags)?
             .policy(policy(flags))
             .tenant(tenancy(&flags.tenant))
-            .build()?;
+            .build()
+            .map_err(|error| error.to_string())?;
         // HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
         let takes_upgrades = !upstream.is_h2;
         Ok(Self { cache: layer.layer(Forwarder::new(upstream)), takes_upgrades })

@@ -51,6 +51,7 @@ pub struct Collapse {
     pub(crate) attempts: u32,
     pub(crate) marker_lifetime: Duration,
     pub(crate) finish_limit: Duration,
+    pub(crate) leases: bool,
 }
 
 /// What becomes of a request that can not wait: the flight has all the followers it may have, or the wait
@@ -77,6 +78,7 @@ impl Collapse {
             attempts: 3,
             marker_lifetime: Duration::from_secs(10),
             finish_limit: Duration::from_secs(30),
+            leases: true,
         }
     }
 
@@ -129,6 +131,13 @@ impl Collapse {
     #[doc(alias = "hit-for-miss")]
     pub const fn marker_lifetime(mut self, lifetime: Duration) -> Self {
         self.marker_lifetime = lifetime;
+        self
+    }
+
+    /// Lets each process that shares a store forward once. Default: one of them takes a lease, and the others wait for
+    /// what it brings, within [`wait_at_most`](Self::wait_at_most). A store of one process has no leases.
+    pub const fn without_leases(mut self) -> Self {
+        self.leases = false;
         self
     }
 

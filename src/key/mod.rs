@@ -91,11 +91,16 @@ impl CacheKey {
     /// key never has a `~`, so that nobody can ask for a resource whose key is the short form of another's.
     #[must_use]
     pub fn short(&self) -> Cow<'_, str> {
-        if self.0.len() <= SHORT_BYTES {
+        self.short_within(SHORT_BYTES)
+    }
+
+    /// The same in at most `bytes` bytes; never in less than the digest takes.
+    pub(crate) fn short_within(&self, bytes: usize) -> Cow<'_, str> {
+        if self.0.len() <= bytes {
             return Cow::Borrowed(&self.0);
         }
         let digest = blake3::hash(self.0.as_bytes()).to_hex();
-        let head = self.0.get(..SHORT_BYTES - 1 - digest.len()).unwrap_or_default();
+        let head = self.0.get(..bytes.saturating_sub(1 + digest.len())).unwrap_or_default();
         Cow::Owned(format!("{head}~{digest}"))
     }
 
@@ -116,6 +121,11 @@ impl CacheKey {
         }
         within_limit(text.len())?;
         Ok(Self(text))
+    }
+
+    /// Where those with credentials agree on who forwards, apart from strangers. No key ends in an empty component.
+    pub(crate) fn with_credentials(&self) -> Self {
+        Self(format!("{}{WITH_CREDENTIALS}", self.0))
     }
 
     /// The tenant, the authority, and the path with the query that count: what an unsafe method invalidates,
@@ -195,6 +205,9 @@ fn push_normal(out: &mut String, name: &HeaderName, form: &str) -> Result<(), Ke
 const fn within_limit(length: usize) -> Result<(), KeyError> {
     if length > MAX_BYTES { Err(KeyError::TooLong) } else { Ok(()) }
 }
+
+/// What no key ends in.
+pub(crate) const WITH_CREDENTIALS: &str = "|!";
 
 /// The longest key there is. What needs a longer one is not worth storing.
 const MAX_BYTES: usize = 8 * 1024;

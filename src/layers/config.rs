@@ -21,7 +21,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(setting: &'static str, message: String) -> Self {
+    pub(crate) fn new(setting: &'static str, message: String) -> Self {
         Self { setting, message }
     }
 

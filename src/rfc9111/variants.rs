@@ -73,6 +73,12 @@ impl Nominated {
         self.fields.iter().map(|field| &field.name)
     }
 
+    /// The lines that the request had in them, in order: with the names, all that this was made from.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.fields.iter().flat_map(|field| field.lines.iter().map(|line| (&field.name, line)))
+    }
+
     /// What this holds on the heap, in bytes, about.
     pub(crate) fn weight_bytes(&self) -> usize {
         self.fields.iter().map(|field| size_of::<Field>() + field.weight_bytes()).sum()

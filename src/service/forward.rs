@@ -8,7 +8,7 @@ use http_body::Body;
 use tower::util::ServiceExt;
 use tower_service::Service;
 
-use super::{Flow, Landed, Lookup, answer::Ask, job::Job, validate::Validation};
+use super::{Flow, Landed, Lookup, answer::Ask, job::Job, turn::TurnLease, validate::Validation};
 use crate::{body::CacheBody, collapse::Leader, rfc9111::age::Exchange, status::CacheStatus};
 
 /// A request on its way to the origin.
@@ -45,6 +45,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             began: UNIX_EPOCH,
             status,
             leader,
+            lease: None,
             validation,
             invalidation,
         });
@@ -52,6 +53,12 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             validation.ask(request.headers_mut());
         }
         Self { inner, request, job }
+    }
+
+    /// What it brings is waited for by other processes, too.
+    pub(super) fn with_lease(mut self, lease: Option<TurnLease>) -> Self {
+        self.job.lease = lease;
+        self
     }
 
     pub(super) async fn run<ResBody>(self) -> Result<Response<CacheBody<ResBody>>, S::Error>

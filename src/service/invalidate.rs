@@ -1,6 +1,9 @@
 //! What an unsafe method makes invalid (RFC 9111 §4.4).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, response, uri::PathAndQuery};
@@ -81,15 +84,23 @@ impl Core {
     /// From now on nothing that began earlier is used for the target URI of `key`.
     fn invalidate(self: &Arc<Self>, key: &CacheKey) {
         self.counters.invalidated();
-        self.fences.raise(key, self.stamp());
+        let at = self.stamp();
+        self.fences.raise(key, at);
         // A store that knows need not be asked to forget what it does not have.
         if matches!(self.store.peek(key), Peek::Absent) {
             return;
         }
         let (core, key) = (Arc::clone(self), key.clone());
-        let mut removal = async move { core.forget(&key).await }.boxed();
+        let mut removal = async move { core.end(&key, at).await }.boxed();
         if (&mut removal).now_or_never().is_none() {
             in_background(removal, REMOVAL_LIMIT);
+        }
+    }
+
+    /// Ends what is stored under `key`, for all processes. A store that fails keeps it, and that is all.
+    async fn end(&self, key: &CacheKey, at: SystemTime) {
+        if within(self.store_deadline, self.store.fence(key, at)).await.is_err() {
+            self.counters.store_failed();
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     Asked, Core, Invalidation, Landed, answer,
     pump::{Use, declared_length},
     store::Place,
+    turn::TurnLease,
     validate::Validation,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct Job {
     pub(super) began: SystemTime,
     pub(super) status: CacheStatus,
     pub(super) leader: Option<Leader<Landed>>,
+    /// Other processes wait for what comes.
+    pub(super) lease: Option<TurnLease>,
     /// The request is for the whole response, so that the answer may be stored.
     pub(super) is_whole: bool,
 }
@@ -180,11 +183,12 @@ impl Job {
     where
         CacheBody<B>: Body,
     {
-        let remaining = stored.head.initially_remaining();
         if purpose == Use::Share || stored.head.useful_for().is_zero() {
             self.core.counters.not_stored();
         } else if self.core.keep(place, stored.clone()).await {
-            self.status = self.status.with_stored(remaining);
+            self.status = self.status.with_stored(stored.head.initially_remaining());
+        } else {
+            self.release_others();
         }
         if let Some(leader) = self.leader.take() {
             let landed = Landed::from(stored.clone());
@@ -212,6 +216,7 @@ impl Job {
     {
         self.core.counters.not_stored();
         self.invalidate(&head);
+        self.release_others();
         match (self.leader.take(), &self.flight) {
             (Some(leader), _) => leader.not_reusable(monotonic()),
             (None, Some(flight)) if reason != SkipReason::Request => {

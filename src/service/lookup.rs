@@ -7,11 +7,12 @@ use http::{HeaderMap, HeaderName, Response, header};
 use super::{Asked, Core, answer::Ask, store::within};
 use crate::{
     body::CacheBody,
-    key::CacheKey,
+    key::{CacheKey, WITH_CREDENTIALS},
     policy::{Reuse, if_error, reuse, selected},
+    rfc9111::age::since,
     status::{CacheStatus, ForwardReason},
-    store::Peek,
-    stored::{Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
+    store::{Peek, StoreError},
+    stored::{Kind, KnownVariant, Marker, Stored, StoredResponse, VariantIndex, Why},
 };
 
 /// What was found may be reused.
@@ -35,12 +36,16 @@ impl Hit<'_> {
 pub(super) enum Lookup {
     /// Nothing under its key.
     Nothing,
+    /// The store did not say.
+    Failed,
     /// A response under its key.
     Response(StoredResponse),
     /// An index under its key, and what is under the key of its variant.
     Variant { index: VariantIndex, key: CacheKey, stored: Option<StoredResponse> },
     /// The key of its variant would be too long.
     Unkeyable,
+    /// Another process has found out that there is nothing to wait for.
+    Marked,
 }
 
 impl Lookup {
@@ -48,7 +53,7 @@ impl Lookup {
         match self {
             Self::Response(stored) => Some(stored),
             Self::Variant { stored, .. } => stored.as_ref(),
-            Self::Nothing | Self::Unkeyable => None,
+            Self::Nothing | Self::Failed | Self::Unkeyable | Self::Marked => None,
         }
     }
 
@@ -68,7 +73,7 @@ impl Lookup {
     pub(super) fn stored_key<'a>(&'a self, key: &'a CacheKey) -> &'a CacheKey {
         match self {
             Self::Variant { key, .. } => key,
-            Self::Nothing | Self::Response(_) | Self::Unkeyable => key,
+            Self::Nothing | Self::Failed | Self::Response(_) | Self::Unkeyable | Self::Marked => key,
         }
     }
 
@@ -76,7 +81,7 @@ impl Lookup {
     pub(super) fn others(&self, now: SystemTime) -> impl Iterator<Item = &KnownVariant> {
         let (index, own) = match self {
             Self::Variant { index, key, .. } => (Some(index), Some(key)),
-            Self::Nothing | Self::Response(_) | Self::Unkeyable => (None, None),
+            Self::Nothing | Self::Failed | Self::Response(_) | Self::Unkeyable | Self::Marked => (None, None),
         };
         index.into_iter().flat_map(move |index| index.alive(now)).filter(move |other| Some(&other.key) != own)
     }
@@ -84,7 +89,7 @@ impl Lookup {
     /// Why there is nothing to reuse (RFC 9211 §2.2).
     pub(super) fn miss(&self) -> ForwardReason {
         match self {
-            Self::Nothing | Self::Response(_) => ForwardReason::UriMiss,
+            Self::Nothing | Self::Failed | Self::Response(_) | Self::Marked => ForwardReason::UriMiss,
             Self::Variant { .. } | Self::Unkeyable => ForwardReason::VaryMiss,
         }
     }
@@ -92,7 +97,7 @@ impl Lookup {
     pub(super) fn index(&self) -> Option<&VariantIndex> {
         match self {
             Self::Variant { index, .. } => Some(index),
-            Self::Nothing | Self::Response(_) | Self::Unkeyable => None,
+            Self::Nothing | Self::Failed | Self::Response(_) | Self::Unkeyable | Self::Marked => None,
         }
     }
 
@@ -103,13 +108,14 @@ impl Lookup {
     /// `names`: what a flight that this request followed told of `Vary`, for where the store does not.
     pub(super) fn flight(&self, asked: &Asked, names: &[HeaderName], request: &HeaderMap) -> Option<String> {
         let key = match self {
-            Self::Nothing | Self::Response(_) if !names.is_empty() => &asked.key.variant(names, request).ok()?,
-            Self::Nothing | Self::Response(_) => &asked.key,
+            Self::Nothing | Self::Failed | Self::Response(_) if !names.is_empty() => {
+                &asked.key.variant(names, request).ok()?
+            }
+            Self::Nothing | Self::Failed | Self::Response(_) => &asked.key,
             Self::Variant { key, .. } => key,
-            Self::Unkeyable => return None,
+            Self::Unkeyable | Self::Marked => return None,
         };
-        // No key ends in an empty component, so the mark can not be forged.
-        let mark = if asked.ask.credentials.any() { "|!" } else { "" };
+        let mark = if asked.ask.credentials.any() { WITH_CREDENTIALS } else { "" };
         Some(format!("{}{mark}", key.as_str()))
     }
 }
@@ -118,7 +124,7 @@ impl Core {
     /// Answers from the store, if that needs neither waiting nor work afterwards.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
         match self.store.peek(key) {
-            Peek::Found(Stored(Kind::Response(stored))) if !self.is_fenced(key, &stored) => {
+            Peek::Found(Stored { kind: Kind::Response(stored), .. }) if !self.is_fenced(key, &stored) => {
                 let hit = self.judge(&stored, ask, request).ok().filter(|hit| !hit.refresh)?;
                 self.counters.hit();
                 Some(hit.answer(ask))
@@ -190,30 +196,34 @@ impl Core {
         match self.first(found, key, request) {
             First::Done(lookup) => Some(lookup),
             First::Variant(index, variant) => {
-                let stored = known(self.store.peek(&variant))?.and_then(into_response);
-                let stored = stored.filter(|stored| !self.is_fenced(key, stored));
-                Some(Lookup::Variant { index, key: variant, stored })
+                let found = known(self.store.peek(&variant))?;
+                Some(self.second(found, key, index, variant))
             }
         }
     }
 
     /// Looks, waiting for the store until its deadline. A store that fails has nothing.
     pub(super) async fn look(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
-        let found = self.find(key).await;
+        self.look_at(key, request, false).await
+    }
+
+    /// The same; `far`: past what the store has at hand, since another process may have brought something newer.
+    pub(super) async fn look_at(&self, key: &CacheKey, request: &HeaderMap, far: bool) -> Lookup {
+        let Ok(found) = self.find(key, far).await else { return Lookup::Failed };
         match self.first(found, key, request) {
             First::Done(lookup) => lookup,
             First::Variant(index, variant) => {
-                let stored = self.find_variant(key, &variant).await;
-                Lookup::Variant { index, key: variant, stored }
+                let found = self.find(&variant, far).await.ok().flatten();
+                self.second(found, key, index, variant)
             }
         }
     }
 
     fn first(&self, found: Option<Stored>, key: &CacheKey, request: &HeaderMap) -> First {
-        let found = found.filter(|stored| !self.fences.cover(key, stored.began()));
-        match found.map(|stored| stored.0) {
+        match self.unfenced(found, key) {
             None => First::Done(Lookup::Nothing),
             Some(Kind::Response(stored)) => First::Done(Lookup::Response(stored)),
+            Some(Kind::Marker(marker)) => First::Done(self.marked(marker)),
             Some(Kind::Variants(index)) => match key.variant(&index.names, request) {
                 Ok(key) => First::Variant(index, key),
                 Err(_) => First::Done(Lookup::Unkeyable),
@@ -221,30 +231,45 @@ impl Core {
         }
     }
 
-    /// The response of a variant under `key`, if it is there.
-    async fn find_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
-        let stored = self.find(variant).await.and_then(into_response);
-        stored.filter(|stored| !self.is_fenced(key, stored))
+    fn second(&self, found: Option<Stored>, key: &CacheKey, index: VariantIndex, variant: CacheKey) -> Lookup {
+        let found = found.filter(|found| found.began() >= index.since);
+        let stored = match self.unfenced(found, key) {
+            Some(Kind::Response(stored)) => Some(stored),
+            Some(Kind::Marker(marker)) if matches!(self.marked(marker), Lookup::Marked) => return Lookup::Marked,
+            Some(Kind::Marker(_) | Kind::Variants(_)) | None => None,
+        };
+        Lookup::Variant { index, key: variant, stored }
     }
 
-    /// The same, if the store knows without waiting.
+    fn unfenced(&self, found: Option<Stored>, key: &CacheKey) -> Option<Kind> {
+        found.filter(|stored| !self.fences.cover(key, stored.began())).map(|stored| stored.kind)
+    }
+
+    pub(super) fn marked(&self, marker: Marker) -> Lookup {
+        match marker.why {
+            Why::NotReusable if since(self.clock.now(), marker.began) < marker.lifetime => Lookup::Marked,
+            Why::NotReusable | Why::Invalidated => Lookup::Nothing,
+        }
+    }
+
+    /// The response of a variant under `key`, if the store knows without waiting.
     pub(super) fn peek_variant(&self, key: &CacheKey, variant: &CacheKey) -> Option<StoredResponse> {
-        let stored = known(self.store.peek(variant)).flatten().and_then(into_response);
-        stored.filter(|stored| !self.is_fenced(key, stored))
+        match self.unfenced(known(self.store.peek(variant)).flatten(), key) {
+            Some(Kind::Response(stored)) => Some(stored),
+            Some(Kind::Variants(_) | Kind::Marker(_)) | None => None,
+        }
     }
 
-    pub(super) async fn find(&self, key: &CacheKey) -> Option<Stored> {
-        if let Some(found) = known(self.store.peek(key)) {
-            return found;
+    pub(super) async fn find(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
+        if let Some(found) = known(self.store.peek(key)).filter(|_| !far) {
+            return Ok(found);
         }
-        match within(self.store_deadline, self.store.get(key)).await {
-            Ok(found) => found,
-            Err(_) => {
-                // A broken store costs one forward. It never fails a response.
-                self.counters.store_failed();
-                None
-            }
+        let found = within(self.store_deadline, self.store.get(key)).await;
+        if found.is_err() {
+            // A broken store costs one forward. It never fails a response.
+            self.counters.store_failed();
         }
+        found
     }
 }
 
@@ -258,12 +283,5 @@ fn known(peek: Peek) -> Option<Option<Stored>> {
         Peek::Found(stored) => Some(Some(stored)),
         Peek::Absent => Some(None),
         Peek::Wait => None,
-    }
-}
-
-fn into_response(stored: Stored) -> Option<StoredResponse> {
-    match stored.0 {
-        Kind::Response(stored) => Some(stored),
-        Kind::Variants(_) => None,
     }
 }

@@ -8,12 +8,14 @@ mod future;
 mod held;
 mod invalidate;
 mod job;
+mod lead;
 mod lookup;
 mod parts;
 mod pump;
 mod refresh;
 mod settings;
 mod store;
+mod turn;
 mod validate;
 
 use std::{
@@ -41,7 +43,7 @@ use self::{
 use crate::{
     body::CacheBody,
     clock::{later, monotonic},
-    collapse::{FinishOnDrop, Leader, Overflow, Role},
+    collapse::{Overflow, Role},
     policy::BypassReason,
     rfc9111::invalidation::is_safe,
     status::{CacheStatus, ForwardReason},
@@ -188,6 +190,9 @@ where
             if self.asked.ask.wishes().only_if_cached {
                 return Ok(answer::fault(StatusCode::GATEWAY_TIMEOUT, status));
             }
+            if matches!(lookup, Lookup::Marked) {
+                return self.alone(lookup, status).await;
+            }
             let Some(flight) = lookup
                 .flight(&self.asked, &names, self.request.headers())
                 .filter(|flight| collapse.on && !held::is_held(flight) && !self.asked.ask.wishes().is_demanding())
@@ -227,32 +232,6 @@ where
             self.refresh(lookup);
         }
         response
-    }
-
-    /// Forwards for all that wait. Another flight may have landed between the look and the join: then
-    /// there is nothing to forward.
-    async fn lead(
-        self,
-        leader: Leader<Landed>,
-        lookup: Lookup,
-        flight: String,
-        status: CacheStatus,
-    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
-        let lookup = self.core.look_now(&self.asked.key, self.request.headers()).unwrap_or(lookup);
-        if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
-            && hit.is_fresh
-        {
-            let response = hit.answer(&self.asked.ask);
-            if let Some(stored) = lookup.stored() {
-                leader.announce(Landed::from(stored.clone()), monotonic());
-            }
-            leader.land();
-            self.core.counters.hit();
-            return Ok(response);
-        }
-        let finish_limit = self.asked.policy.collapse.finish_limit;
-        let forward = held::hold(flight, Forward::new(self, &lookup, status, Some(leader)).run());
-        FinishOnDrop::new(forward, finish_limit).await
     }
 
     /// Forwards for itself only.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{Core, Invalidation, Landed, job::Job, store::Place};
+use super::{Core, Invalidation, Landed, job::Job, store::Place, turn::TurnLease};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
@@ -38,6 +38,8 @@ pub(super) struct Pump {
     pub(super) leader: Option<Leader<Landed>>,
     /// What the response makes invalid unless it is stored.
     pub(super) invalidation: Option<Box<Invalidation>>,
+    /// Handed back when what came is stored, or will not be.
+    pub(super) lease: Option<TurnLease>,
     /// The flight of a failure that is shared, once that is published.
     pub(super) spent: Option<Announcer<Landed>>,
 }
@@ -110,10 +112,14 @@ impl Pump {
         let response = StoredResponse::new(Arc::clone(&self.head), body.clone());
         match &self.place {
             Some(place) => {
-                self.core.keep(place, response.clone()).await;
+                if !self.core.keep(place, response.clone()).await {
+                    self.release_others();
+                }
             }
             None => self.core.counters.not_stored(),
         }
+        // What the other processes wait for is there now.
+        drop(self.lease.take());
         // Stored first: who comes after the landing finds it there. Who waited and has not looked yet finds it
         // in the flight, whatever became of the fill's readers and of the store.
         if let Some(leader) = self.leader.take() {
@@ -123,6 +129,13 @@ impl Pump {
             spent.replace(Landed::from(response));
         }
         state.end(End::Whole(body));
+    }
+
+    /// What came is not there for other processes, and they need not wait for the next one.
+    fn release_others(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.mark(&self.core, self.head.began);
+        }
     }
 
     fn not_stored(&mut self) {
@@ -143,6 +156,7 @@ impl Pump {
 
     fn overflow(&mut self, state: &FillState, rest: UnsyncBoxBody<Bytes, BodyError>) {
         self.not_stored();
+        self.release_others();
         if let Some(leader) = self.leader.take() {
             leader.not_reusable(monotonic());
         }
@@ -177,6 +191,7 @@ impl Job {
             declared,
             leader: self.leader.take(),
             invalidation: self.invalidation.take(),
+            lease: self.lease.take(),
             spent: None,
         };
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)

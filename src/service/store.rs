@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -12,8 +12,8 @@ use super::Core;
 use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason},
-    rfc9111::variants::Vary,
-    store::{Put, StoreError, StoreErrorKind},
+    rfc9111::{age::since, variants::Vary},
+    store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
     stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
 };
 
@@ -92,6 +92,8 @@ impl Variant {
             variants: self.others.iter().cloned().chain([this]).collect(),
             began: head.began,
             useful_for: head.useful_for().max(self.useful_for),
+            // In one process the fences tell.
+            since: UNIX_EPOCH,
         }
     }
 }
@@ -100,19 +102,21 @@ impl Core {
     /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
     pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> bool {
         let began = response.head.began;
-        // RFC 9111 §4.4: what was asked for before it was invalidated comes too late.
-        if self.fences.cover(&place.key, began) {
+        // RFC 9111 §4.4: what was asked for before it was invalidated comes too late, and so does what may have been.
+        if self.fences.cover(&place.key, began) || since(self.clock.now(), began) > LONGEST_FORWARD {
             self.counters.fenced();
             self.counters.not_stored();
             return false;
         }
         let put = match &place.variant {
-            None => self.put(&place.key, Stored(Kind::Response(response))).await,
+            None => self.put(&place.key, Stored::new(Kind::Response(response))).await,
             Some(variant) => {
                 // The index first: without it nobody finds the variant. A newer one stays.
-                match self.put(&place.key, Stored(Kind::Variants(variant.index(&response)))).await {
+                match self.put(&place.key, Stored::new(Kind::Variants(variant.index(&response)))).await {
                     // Fenced: another variant began later. That says nothing of this one.
-                    Ok(Put::Stored | Put::Fenced) => self.put(&variant.key, Stored(Kind::Response(response))).await,
+                    Ok(Put::Stored | Put::Fenced) => {
+                        self.put(&variant.key, Stored::new(Kind::Response(response))).await
+                    }
                     other => other,
                 }
             }
@@ -146,7 +150,7 @@ impl Core {
 
     async fn is_of_the_future(&self, key: &CacheKey) -> bool {
         let latest = self.latest();
-        let there = self.find(key).await;
+        let there = self.find(key, false).await.ok().flatten();
         there.is_some_and(|there| there.began().duration_since(latest).is_ok_and(|ahead| ahead > CLOCK_SKEW))
     }
 }

@@ -83,9 +83,10 @@ async fn newer_wins(store: &impl Store) {
 async fn an_index_is_kept_like_a_response(store: &impl Store) {
     let key = key("/index");
     let names = Arc::from([HeaderName::from_static("accept-encoding"), HeaderName::from_static("accept-language")]);
-    let index = VariantIndex { names, variants: Arc::new([]), began: START, useful_for: Duration::from_secs(60) };
-    assert_eq!(store.put(&key, Stored(Kind::Variants(index.clone()))).await.ok(), Some(Put::Stored));
-    match find(store, &key).await.map(|stored| stored.0) {
+    let index =
+        VariantIndex { names, variants: Arc::new([]), began: START, useful_for: Duration::from_secs(60), since: START };
+    assert_eq!(store.put(&key, Stored::new(Kind::Variants(index.clone()))).await.ok(), Some(Put::Stored));
+    match find(store, &key).await.map(|stored| stored.kind) {
         Some(Kind::Variants(found)) => assert_eq!(found.names, index.names, "the index keeps its names"),
         _ => panic!("an index is found as an index"),
     }
@@ -154,7 +155,7 @@ fn response(began: SystemTime, body: StoredBody) -> Stored {
         staleness: Staleness { while_revalidate: Duration::from_secs(7), ..Staleness::default() },
         has_validator: true,
     };
-    Stored(Kind::Response(StoredResponse::new(Arc::new(head), body)))
+    Stored::new(Kind::Response(StoredResponse::new(Arc::new(head), body)))
 }
 
 const START: SystemTime = SystemTime::UNIX_EPOCH;

@@ -1,8 +1,10 @@
 //! The object-safe twin of [`Store`]. Nothing else says `dyn` of a store.
 
+use std::time::SystemTime;
+
 use futures_util::future::BoxFuture;
 
-use super::{Peek, Put, Store, StoreError};
+use super::{Lease, Peek, Put, Store, StoreError};
 use crate::{key::CacheKey, stored::Stored};
 
 pub(crate) trait ErasedStore: Send + Sync {
@@ -10,6 +12,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn fence<'a>(&'a self, key: &'a CacheKey, at: SystemTime) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>>;
 }
 
 impl<T: Store> ErasedStore for T {
@@ -27,5 +31,13 @@ impl<T: Store> ErasedStore for T {
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(Store::remove(self, key))
+    }
+
+    fn fence<'a>(&'a self, key: &'a CacheKey, at: SystemTime) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Store::fence(self, key, at))
+    }
+
+    fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>> {
+        Box::pin(Store::lease(self, key))
     }
 }

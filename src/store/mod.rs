@@ -6,18 +6,32 @@
 mod erased;
 mod error;
 mod fence;
+mod lease;
+#[cfg(feature = "memcached")]
+mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+mod tiered;
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-pub use self::error::{StoreError, StoreErrorKind};
+#[cfg(feature = "memcached")]
+pub use self::memcached::{MemcachedStore, MemcachedStoreBuilder, Placement};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
 pub(crate) use self::{erased::ErasedStore, fence::Fences};
+pub use self::{
+    error::{StoreError, StoreErrorKind},
+    lease::{Lease, LeaseGuard},
+    tiered::Tiered,
+};
 use crate::{key::CacheKey, stored::Stored};
 
 /// Keeps what the cache gives it, under the key it gives it with.
@@ -73,7 +87,8 @@ pub trait Store: Send + Sync + 'static {
         Peek::Wait
     }
 
-    /// What is stored under `key`. Asked only after `peek` said [`Peek::Wait`].
+    /// What is stored under `key`. Asked after `peek` said [`Peek::Wait`], and before a forward whatever it said: another
+    /// process may have stored something since.
     ///
     /// # Errors
     ///
@@ -93,6 +108,29 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// When it may still be there.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends what is stored under `key`, and stores nothing there that began at `at` or before: what is on its way in
+    /// another process comes too late. Default: [`remove`](Self::remove), which is enough for a store of one process,
+    /// since the cache keeps fences of its own.
+    ///
+    /// # Errors
+    ///
+    /// When what was there may still be.
+    fn fence(&self, key: &CacheKey, at: SystemTime) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = at;
+        self.remove(key)
+    }
+
+    /// Asks for the lease of `key`: one process forwards, and the others wait for what it brings. Asked before a
+    /// forward, when nothing reusable was found. Default: granted at once, for a store of one process.
+    ///
+    /// # Errors
+    ///
+    /// When the store can not tell. It counts as granted.
+    fn lease(&self, key: &CacheKey) -> impl Future<Output = Result<Lease, StoreError>> + Send {
+        let _ = key;
+        std::future::ready(Ok(Lease::Granted(LeaseGuard::free())))
+    }
 }
 
 /// What a store knows without waiting.
@@ -119,6 +157,9 @@ pub enum Put {
     Declined,
 }
 
+/// What was forwarded for longer is not stored: nobody remembers what was invalidated meanwhile.
+pub(crate) const LONGEST_FORWARD: Duration = Duration::from_secs(60 * 60);
+
 /// Keep a handle on your own store.
 impl<T: Store> Store for Arc<T> {
     fn peek(&self, key: &CacheKey) -> Peek {
@@ -135,5 +176,13 @@ impl<T: Store> Store for Arc<T> {
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         (**self).remove(key).await
+    }
+
+    async fn fence(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
+        (**self).fence(key, at).await
+    }
+
+    async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
+        (**self).lease(key).await
     }
 }

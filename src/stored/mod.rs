@@ -1,9 +1,13 @@
-//! What a store holds: stored responses and the index of the variants under a key.
+//! What a store holds: stored responses, the index of the variants under a key, and markers that there is nothing.
 //!
 //! Immutable and cheap to clone. Decides nothing; imports neither policy nor store nor service.
 
+#[cfg(feature = "memcached")]
+pub(crate) mod codec;
 mod index;
 mod interned;
+mod kind;
+mod marker;
 mod staleness;
 
 use std::{
@@ -15,75 +19,17 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+pub use self::kind::Stored;
 pub(crate) use self::{
     index::{KnownVariant, VariantIndex},
+    kind::Kind,
+    marker::{Marker, Why},
     staleness::Staleness,
 };
 use crate::{
     rfc9111::{age, variants::Nominated},
     status,
 };
-
-/// What a store keeps under one key: a [`StoredResponse`], or the index that says which request fields
-/// choose among the variants that are stored under keys of their own (RFC 9111 §4.1).
-///
-/// A store keeps it and gives it back; it needs to know nothing of HTTP.
-///
-/// ```
-/// use microcache::{CacheKey, Stored};
-///
-/// // What a bounded store counts for one of its places.
-/// fn weight(key: &CacheKey, stored: &Stored) -> usize {
-///     key.as_str().len() + stored.size_bytes()
-/// }
-/// # let _ = weight;
-/// ```
-#[derive(Clone, Debug)]
-pub struct Stored(pub(crate) Kind);
-
-#[derive(Clone, Debug)]
-pub(crate) enum Kind {
-    Response(StoredResponse),
-    Variants(VariantIndex),
-}
-
-impl Stored {
-    /// How many bytes of memory it takes, its place in a store apart.
-    #[must_use]
-    pub fn size_bytes(&self) -> usize {
-        match &self.0 {
-            Kind::Response(stored) => stored.size_bytes(),
-            Kind::Variants(index) => index.size_bytes(),
-        }
-    }
-
-    /// When the forward began that brought it. What began earlier never replaces what began later.
-    #[must_use]
-    pub fn began(&self) -> SystemTime {
-        match &self.0 {
-            Kind::Response(stored) => stored.head.began,
-            Kind::Variants(index) => index.began,
-        }
-    }
-
-    /// For how long, counted from the moment it is put, it can be of use. A store may drop it after that.
-    #[must_use]
-    pub fn useful_for(&self) -> Duration {
-        match &self.0 {
-            Kind::Response(stored) => stored.head.useful_for(),
-            Kind::Variants(index) => index.useful_for,
-        }
-    }
-
-    /// The stored response, unless this is the index of variants.
-    #[must_use]
-    pub fn response(&self) -> Option<&StoredResponse> {
-        match &self.0 {
-            Kind::Response(stored) => Some(stored),
-            Kind::Variants(_) => None,
-        }
-    }
-}
 
 /// A response as a store holds it: immutable, and cheap to clone (two reference counts).
 ///
@@ -231,12 +177,8 @@ impl StoredResponse {
     /// How many bytes of memory it takes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        let trailers = self.body.trailers.as_ref().map_or(0, |trailers| fields_bytes(trailers));
-        size_of::<StoredHead>()
-            + fields_bytes(&self.head.headers)
-            + self.head.nominated.weight_bytes()
-            + self.body.bytes.len()
-            + trailers
+        let fields = fields_bytes(&self.head.headers) + self.trailers().map_or(0, fields_bytes);
+        size_of::<StoredHead>() + fields + self.head.nominated.weight_bytes() + self.body.bytes.len()
     }
 }
 

@@ -1,0 +1,139 @@
+//! Whose turn it is, where several processes share a store: one forwards, the others wait for what it brings.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, Response};
+
+use super::{Asked, Core, Lookup, job::Job, store::within};
+use crate::{
+    body::CacheBody,
+    clock::{later, monotonic},
+    collapse::in_background,
+    key::CacheKey,
+    rfc9111::age::since,
+    store::{Lease, LeaseGuard},
+    stored::{Kind, Marker, Stored, Why},
+};
+
+/// What a leader finds out about the other processes.
+pub(super) enum Turn<B> {
+    /// It forwards, and what it brings is waited for elsewhere.
+    Forward(Lookup, Option<TurnLease>),
+    /// Another process was faster.
+    Landed(Lookup, Response<CacheBody<B>>),
+    /// Another process has found out that there is nothing to wait for.
+    Marked(Lookup),
+}
+
+impl Core {
+    /// Waits until it is our turn to forward, or until there is no need to. Past the wait limit it is our turn all the
+    /// same.
+    pub(super) async fn turn<B>(&self, asked: &Asked, request: &HeaderMap, mut lookup: Lookup) -> Turn<B> {
+        let collapse = &asked.policy.collapse;
+        // A store that does not answer elects nobody: each process forwards once.
+        if !collapse.leases || matches!(lookup, Lookup::Failed) {
+            return Turn::Forward(lookup, None);
+        }
+        let deadline = later(monotonic(), collapse.wait_limit);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let board = asked.board(lookup.stored_key(&asked.key));
+            let Ok(lease) = within(self.store_deadline, self.store.lease(&board)).await else {
+                self.counters.store_failed();
+                return Turn::Forward(lookup, None);
+            };
+            // A store of one process: there is nobody else to agree with.
+            if matches!(&lease, Lease::Granted(guard) if guard.is_free()) {
+                return Turn::Forward(lookup, None);
+            }
+            // Whoever had it may have stored something since we looked.
+            lookup = self.look_at(&asked.key, request, true).await;
+            match self.reuse(&lookup, &asked.ask, request) {
+                Ok(hit) if hit.is_fresh => {
+                    let response = hit.answer(&asked.ask);
+                    return Turn::Landed(lookup, response);
+                }
+                _ if matches!(lookup, Lookup::Marked) => return Turn::Marked(lookup),
+                _ if asked.ask.credentials.any() && self.is_marked(&board).await => return Turn::Marked(lookup),
+                _ => {}
+            }
+            match lease {
+                Lease::Granted(guard) => {
+                    let marker_lifetime = collapse.marker_lifetime;
+                    return Turn::Forward(lookup, Some(TurnLease { guard, board, marker_lifetime }));
+                }
+                Lease::Held if monotonic() < deadline => {}
+                Lease::Held => return Turn::Forward(lookup, None),
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn is_marked(&self, board: &CacheKey) -> bool {
+        let marker = self.find(board, true).await.ok().flatten().and_then(|found| found.marker());
+        marker.is_some_and(|marker| matches!(self.marked(marker), Lookup::Marked))
+    }
+}
+
+impl Asked {
+    /// Where the processes agree on who forwards: those with credentials among themselves, since what is not reusable
+    /// for one of them says nothing about strangers.
+    fn board(&self, stored_key: &CacheKey) -> CacheKey {
+        if self.ask.credentials.any() { stored_key.with_credentials() } else { stored_key.clone() }
+    }
+}
+
+/// The lease of a forward. Dropped, it is handed back.
+pub(super) struct TurnLease {
+    guard: LeaseGuard,
+    /// Where the others see what became of it.
+    board: CacheKey,
+    marker_lifetime: Duration,
+}
+
+impl TurnLease {
+    /// Tells the other processes that there is nothing to wait for, then hands the lease back.
+    pub(super) fn mark(self, core: &Arc<Core>, began: SystemTime) {
+        let Self { guard, board, marker_lifetime } = self;
+        // From now on, however long the forward took.
+        let lifetime = since(core.clock.now(), began).saturating_add(marker_lifetime);
+        let marker = Stored::new(Kind::Marker(Marker { began, lifetime, why: Why::NotReusable }));
+        let core = Arc::clone(core);
+        in_background(
+            async move {
+                if within(core.store_deadline, core.store.put(&board, marker)).await.is_err() {
+                    core.counters.store_failed();
+                }
+                drop(guard);
+            },
+            MARK_LIMIT,
+        );
+    }
+}
+
+impl Job {
+    /// What came is not there for others, and no process needs to wait for the next one.
+    pub(super) fn release_others(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.mark(&self.core, self.began);
+        }
+    }
+}
+
+/// Half to all of it, so that processes do not ask in step.
+fn jittered(pause: Duration) -> Duration {
+    let half = pause / 2;
+    let share = u32::try_from(RandomState::new().hash_one(0) & 0xff).unwrap_or(0);
+    half + half * share / 0xff
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
+/// The store has a deadline of its own, which is shorter.
+const MARK_LIMIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,120 @@
+//! One server and its breaker: what is asked of it, and whether it is asked at all.
+
+use std::{
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{
+    address::Address,
+    breaker::{BreakerSettings, Permit, SharedBreaker, Ticket},
+    driver::{Server, Settings},
+    wire::{Got, Outcome},
+};
+use crate::{
+    clock::monotonic,
+    store::{StoreError, StoreErrorKind},
+};
+
+/// A server; clones are the same one.
+#[derive(Clone)]
+pub(super) struct Node {
+    server: Server,
+    breaker: Arc<SharedBreaker>,
+    since: Instant,
+    deadline: Duration,
+}
+
+impl Node {
+    pub(super) fn new(address: Address, settings: Settings) -> Self {
+        let deadline = settings.deadline;
+        let breaker = Arc::new(SharedBreaker::new(BreakerSettings::default()));
+        Self { server: Server::new(address, settings), breaker, since: monotonic(), deadline }
+    }
+
+    pub(super) async fn get(&self, name: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
+        self.ask(self.server.get(name, vivify)).await
+    }
+
+    pub(super) async fn set(
+        &self,
+        name: &str,
+        value: Vec<Bytes>,
+        seconds: u32,
+        cas: u64,
+    ) -> Result<Outcome, StoreError> {
+        self.ask(self.server.set(name, value, seconds, Some(cas))).await
+    }
+
+    pub(super) async fn delete(&self, name: &str, cas: Option<u64>) -> Result<Outcome, StoreError> {
+        self.ask(self.server.delete(name, cas)).await
+    }
+
+    async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match self.breaker.permit(self.since.elapsed()) {
+            Permit::Go(ticket) => self.watch(ticket, operation).await,
+            Permit::Probe(ticket) => {
+                // The server may be half up: it is asked for nothing first.
+                self.watch(ticket, self.server.probe()).await?;
+                operation.await
+            }
+            Permit::Refused => {
+                Err(StoreError::new(StoreErrorKind::Refused, "the server failed lately and is left alone"))
+            }
+        }
+    }
+
+    async fn watch<T>(
+        &self,
+        ticket: Ticket,
+        operation: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut asked = AskedFor { node: self, ticket: Some(ticket), began: monotonic() };
+        let result = operation.await;
+        asked.told(result.as_ref().err().map(StoreError::kind));
+        result
+    }
+}
+
+/// Reports what became of an operation, also if nobody waits for that any more.
+struct AskedFor<'a> {
+    node: &'a Node,
+    ticket: Option<Ticket>,
+    began: Instant,
+}
+
+impl AskedFor<'_> {
+    fn told(&mut self, failure: Option<StoreErrorKind>) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let (breaker, now) = (&self.node.breaker, self.node.since.elapsed());
+        match failure {
+            None => breaker.succeeded(ticket),
+            // It was this operation that was refused; the server works.
+            Some(StoreErrorKind::Refused) => breaker.abandoned(ticket, now),
+            Some(StoreErrorKind::Timeout | StoreErrorKind::Io | StoreErrorKind::Corrupt) => {
+                breaker.failed(ticket, now, jitter());
+            }
+        }
+    }
+}
+
+impl Drop for AskedFor<'_> {
+    fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
+        // Who waits for about as long as the server may take, and leaves, has waited for the server.
+        let has_waited = self.began.elapsed() * 4 >= self.node.deadline * 3;
+        self.told(Some(if has_waited { StoreErrorKind::Timeout } else { StoreErrorKind::Refused }));
+    }
+}
+
+fn jitter() -> u16 {
+    let [first, second, ..] = RandomState::new().hash_one(0).to_le_bytes();
+    u16::from_le_bytes([first, second])
+}

@@ -1,0 +1,184 @@
+//! What is said to memcached in its meta protocol, and what can come of it.
+//!
+//! `memcache` writes the lines of the commands and reads those of the replies. What frames both is ours: its own
+//! connection takes a line and a value of any length, gives the same tokens to each batch, and answers one batch before
+//! it writes the next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memcache::exp::{Error, MetaCommand, MetaOp};
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What `mg` finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    /// Nothing.
+    Miss,
+    /// An item. One without bytes that was won is the stub that the vivifying `mg` has made.
+    Value {
+        bytes: Bytes,
+        cas: u64,
+        /// `W`: the lease is the caller's.
+        won: bool,
+        /// `Z`: the lease is somebody else's.
+        pending: bool,
+        /// `X`: it was marked as stale.
+        stale: bool,
+    },
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// `HD`: it was made.
+    Done,
+    /// `EX`: the item is not the one with this CAS any more.
+    Exists,
+    /// `NF`: there is no item.
+    NotFound,
+    /// `NS`: the server did not store it.
+    NotStored,
+}
+
+/// Why an operation failed; told to each that it concerns.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    kind: StoreErrorKind,
+    why: Arc<str>,
+}
+
+impl Fault {
+    pub(super) fn new(kind: StoreErrorKind, why: impl Into<Arc<str>>) -> Self {
+        Self { kind, why: why.into() }
+    }
+
+    /// Bytes that no reply to what was asked begins with. Nothing after them can be trusted.
+    pub(super) fn corrupt(why: &'static str) -> Self {
+        Self::new(StoreErrorKind::Corrupt, why)
+    }
+
+    pub(super) fn refused(why: impl Into<Arc<str>>) -> Self {
+        Self::new(StoreErrorKind::Refused, why)
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.kind, &*fault.why)
+    }
+}
+
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(StoreErrorKind::Io, error.to_string())
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::Usage(_) => StoreErrorKind::Refused,
+            // `ERROR` and `CLIENT_ERROR`: the server would not talk to us, as with too many connections.
+            Error::Rejected(_) => StoreErrorKind::Io,
+            _ => StoreErrorKind::Corrupt,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// `mg`: the value and its CAS. With `vivify`, a miss makes a stub for so many seconds, which one caller wins.
+pub(super) fn get(key: &str, vivify: Option<u32>, token: u64) -> Result<Bytes, Fault> {
+    let command = command(MetaOp::Get, key)?.flag("v").flag("c");
+    let command = match vivify {
+        Some(seconds) => command.flag(format!("N{}", relative(seconds))),
+        None => command,
+    };
+    encode(command, None, token)
+}
+
+/// The line of `ms`; the value and a [`LINE_END`] follow it.
+pub(super) fn set(
+    key: &str,
+    value_bytes: usize,
+    ttl_seconds: u32,
+    cas: Option<u64>,
+    token: u64,
+) -> Result<Bytes, Fault> {
+    // The length is given as the first flag, so that the value need not be copied into the command.
+    let command = command(MetaOp::Set, key)?.flag(value_bytes.to_string());
+    encode(command.flag(format!("T{}", relative(ttl_seconds))), cas, token)
+}
+
+/// `md`.
+pub(super) fn delete(key: &str, cas: Option<u64>, token: u64) -> Result<Bytes, Fault> {
+    encode(command(MetaOp::Delete, key)?, cas, token)
+}
+
+/// `mn`, which takes no token.
+pub(super) fn probe() -> Bytes {
+    Bytes::from_static(b"mn\r\n")
+}
+
+fn command(operation: MetaOp, key: &str) -> Result<MetaCommand, Fault> {
+    // Refused before `memcache` sees it, which would send it as base64, under another name.
+    if key.is_empty() || key.len() > LONGEST_KEY || key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        return Err(Fault::refused("the key is not one of memcached's"));
+    }
+    Ok(MetaCommand::new(operation, key))
+}
+
+fn encode(command: MetaCommand, cas: Option<u64>, token: u64) -> Result<Bytes, Fault> {
+    let command = match cas {
+        Some(cas) => command.flag(format!("C{cas}")),
+        None => command,
+    };
+    Ok(Bytes::from(command.flag(format!("O{token:x}")).encode()?))
+}
+
+/// Seconds that mean seconds from now: zero would be for ever, and more than thirty days a date.
+fn relative(seconds: u32) -> u32 {
+    seconds.clamp(1, 30 * 86_400)
+}
+
+/// The end of a line and of a value.
+pub(super) const LINE_END: &[u8] = b"\r\n";
+
+/// memcached's.
+const LONGEST_KEY: usize = 250;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_written_as_memcached_reads_them() {
+        let longest = "k".repeat(LONGEST_KEY);
+        for (written, expected) in [
+            (get("a", None, 255), "mg a v c Off\r\n".to_owned()),
+            (get("a", Some(3), 1), "mg a v c N3 O1\r\n".to_owned()),
+            (get("a", Some(0), 1), "mg a v c N1 O1\r\n".to_owned()),
+            (get(&longest, None, u64::MAX), format!("mg {longest} v c Offffffffffffffff\r\n")),
+            (get("h\u{e9}", None, 0), "mg h\u{e9} v c O0\r\n".to_owned()),
+            (set("a", 5, 60, None, 1), "ms a 5 T60 O1\r\n".to_owned()),
+            (set("a", 0, 0, Some(7), 1), "ms a 0 T1 C7 O1\r\n".to_owned()),
+            (set("a", 5, u32::MAX, None, 1), "ms a 5 T2592000 O1\r\n".to_owned()),
+            (delete("a", None, 1), "md a O1\r\n".to_owned()),
+            (delete("a", Some(7), 1), "md a C7 O1\r\n".to_owned()),
+            (Ok(probe()), "mn\r\n".to_owned()),
+        ] {
+            assert_eq!(written.unwrap(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_key_that_could_end_the_line_or_say_more_is_refused() {
+        let longer = "k".repeat(LONGEST_KEY + 1);
+        for key in ["", " ", "a b", "a\r\nmd b", "a\nb", "a\tb", "a\0", "a\x7f", &longer] {
+            for written in [get(key, Some(1), 1), set(key, 1, 1, None, 1), delete(key, None, 1)] {
+                assert_eq!(written.unwrap_err().kind, StoreErrorKind::Refused, "{key:?}");
+            }
+        }
+    }
+}

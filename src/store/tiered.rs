@@ -1,0 +1,115 @@
+//! Memory in front of a store that several processes share.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::Instant;
+
+use super::{Lease, Peek, Put, Store, StoreError};
+use crate::{clock::monotonic, key::CacheKey, stored::Stored};
+
+/// A near store in front of a far one: memory answers for at most
+/// [`near_freshness`](Self::near_freshness), then the far store is asked.
+///
+/// What is found in the far store is kept in the near one, and what is stored goes to both. So a hit costs what a memory
+/// hit costs, most of the time, and what is purged by another process is gone here within `near_freshness`.
+///
+/// ```
+/// use std::time::Duration;
+/// use microcache::{CacheLayer, MemoryStore, Tiered};
+///
+/// # fn far() -> MemoryStore { MemoryStore::with_max_bytes(1 << 20) }
+/// let store = Tiered::new(MemoryStore::with_max_bytes(64 << 20), far()).near_freshness(Duration::from_millis(500));
+/// let cache = CacheLayer::new(store);
+/// # let _ = cache;
+/// ```
+#[derive(Clone)]
+pub struct Tiered<Near, Far> {
+    near: Near,
+    far: Far,
+    near_freshness: Duration,
+}
+
+impl<Near: Store, Far: Store> Tiered<Near, Far> {
+    /// `near` in front of `far`.
+    pub fn new(near: Near, far: Far) -> Self {
+        Self { near, far, near_freshness: Duration::from_secs(1) }
+    }
+
+    /// Sets how long the near store may answer without the far one. Default: one second. With zero the far store answers
+    /// every hit.
+    #[must_use]
+    pub fn near_freshness(mut self, lifetime: Duration) -> Self {
+        self.near_freshness = lifetime;
+        self
+    }
+
+    /// Keeps a copy near, of this moment. The far store is the one that counts, so nobody waits for what becomes of it.
+    async fn keep_near(&self, key: &CacheKey, stored: Stored, at: Instant) {
+        if !self.near_freshness.is_zero() {
+            let _ = self.near.put(key, stored.copied_at(at)).await;
+        }
+    }
+}
+
+impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        match self.near.peek(key) {
+            Peek::Found(stored) if stored.is_copied_within(self.near_freshness) => Peek::Found(stored),
+            _ => self.far.peek(key),
+        }
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        // What is said was so at this moment, however long it takes to be said.
+        let asked = monotonic();
+        let found = self.far.get(key).await?;
+        match &found {
+            Some(stored) => self.keep_near(key, stored.clone(), asked).await,
+            None => {
+                let _ = self.near.remove(key).await;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        // The far store alone knows which variants an index may mean.
+        let is_index = stored.index().is_some();
+        if !is_index {
+            // This process has it at once, whatever becomes of the other.
+            self.keep_near(key, stored.clone(), monotonic()).await;
+        }
+        let put = self.far.put(key, stored).await;
+        if is_index || matches!(put, Ok(Put::Fenced)) {
+            let _ = self.near.remove(key).await;
+        }
+        put
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        let _ = self.near.remove(key).await;
+        self.far.remove(key).await
+    }
+
+    async fn fence(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
+        let _ = self.near.fence(key, at).await;
+        self.far.fence(key, at).await
+    }
+
+    async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
+        self.far.lease(key).await
+    }
+}
+
+impl<Near: fmt::Debug, Far: fmt::Debug> fmt::Debug for Tiered<Near, Far> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiered")
+            .field("near", &self.near)
+            .field("far", &self.far)
+            .field("near_freshness", &self.near_freshness)
+            .finish()
+    }
+}

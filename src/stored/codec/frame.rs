@@ -1,0 +1,83 @@
+//! What stands where in a frame.
+
+use bytes::Bytes;
+
+use crate::key::CacheKey;
+
+pub(super) const MAGIC: [u8; 4] = *b"\x9cmcf";
+pub(super) const VERSION: u8 = 1;
+
+pub(super) const RESPONSE: u8 = 0;
+pub(super) const INDEX: u8 = 1;
+pub(super) const MARKER: u8 = 2;
+
+/// A frame taken apart: slices of it.
+pub(super) struct Frame {
+    pub(super) key: Bytes,
+    pub(super) kind: u8,
+    pub(super) head: Bytes,
+    pub(super) body: Bytes,
+    pub(super) trailers: Bytes,
+}
+
+impl Frame {
+    /// Takes apart what stands between the flags and the seal.
+    pub(super) fn read(mut rest: Bytes) -> Option<Self> {
+        let key = section(&mut rest)?;
+        let kind = *take(&mut rest, 1)?.first()?;
+        let frame =
+            Self { key, kind, head: section(&mut rest)?, body: section(&mut rest)?, trailers: section(&mut rest)? };
+        rest.is_empty().then_some(frame)
+    }
+}
+
+/// What stands before the body, and what stands between it and the seal.
+pub(super) fn write(
+    flags: u8,
+    key: &CacheKey,
+    kind: u8,
+    head: &[u8],
+    body_length: usize,
+    trailers: &[u8],
+) -> (Vec<u8>, Vec<u8>) {
+    let key = key.as_str().as_bytes();
+    let mut start = Vec::with_capacity(PRELUDE_BYTES + 3 * LENGTH_BYTES + key.len() + 1 + head.len());
+    start.extend_from_slice(&MAGIC);
+    start.extend_from_slice(&[VERSION, flags]);
+    push_length(&mut start, key.len());
+    start.extend_from_slice(key);
+    start.push(kind);
+    push_length(&mut start, head.len());
+    start.extend_from_slice(head);
+    push_length(&mut start, body_length);
+
+    let mut end = Vec::with_capacity(LENGTH_BYTES + trailers.len() + blake3::OUT_LEN);
+    push_length(&mut end, trailers.len());
+    end.extend_from_slice(trailers);
+    (start, end)
+}
+
+/// A frame without its magic, version and flags.
+pub(super) fn after_prelude(mut frame: Bytes) -> Option<Bytes> {
+    take(&mut frame, PRELUDE_BYTES)?;
+    Some(frame)
+}
+
+fn push_length(out: &mut Vec<u8>, length: usize) {
+    // No platform has longer ones.
+    out.extend_from_slice(&u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+}
+
+/// Takes a length, and as many bytes as it says.
+fn section(rest: &mut Bytes) -> Option<Bytes> {
+    let length = u64::from_be_bytes(*take(rest, LENGTH_BYTES)?.first_chunk()?);
+    take(rest, usize::try_from(length).ok()?)
+}
+
+fn take(rest: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= rest.len()).then(|| rest.split_to(length))
+}
+
+/// Magic, version and flags.
+const PRELUDE_BYTES: usize = MAGIC.len() + 2;
+const LENGTH_BYTES: usize = size_of::<u64>();

@@ -1,0 +1,192 @@
+//! Stored values as bytes and back, for a store that several processes share.
+//!
+//! Bytes that others can write are not trusted. A frame names the whole key that it was made for, and is nothing under
+//! any other. Nothing of it is read before its seal was verified, and whatever the bytes are, they give a value or an
+//! error. Version 1 of the frame, with lengths of eight bytes, the most significant first:
+//!
+//! ```text
+//! magic     4           0x9c "mcf"
+//! version   1           1
+//! flags     1           1: sealed with a key; all other bits are zero
+//! key       8 + length  the canonical key
+//! kind      1           0: a response, 1: the index of variants, 2: a marker
+//! head      8 + length  what is neither body nor trailers
+//! body      8 + length
+//! trailers  8 + length
+//! seal      16          BLAKE3 of all before it, truncated
+//!           32          if sealed with a key: keyed BLAKE3 of all before it
+//! ```
+//!
+//! Head and trailers are in the format of postcard. Times are milliseconds since 1970. A fraction of a millisecond is
+//! rounded so that no lifetime gets longer and no age shorter, and so that an invalidation covers no less, for no less
+//! time.
+
+mod fields;
+mod frame;
+mod head;
+mod index;
+mod marker;
+mod seal;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::{error::Error, fmt, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    frame::{Frame, INDEX, MAGIC, MARKER, RESPONSE, VERSION},
+    seal::Seal,
+};
+use super::{Kind, Stored, StoredBody, StoredResponse};
+use crate::key::CacheKey;
+
+/// Writes frames and reads them.
+#[derive(Clone)]
+pub(crate) struct Codec {
+    seal: Seal,
+}
+
+/// A frame in pieces, so that the body is not copied.
+pub(crate) struct EncodedParts {
+    /// One after the other they are the frame.
+    pub(crate) parts: [Bytes; 3],
+}
+
+/// Why bytes are not what is stored under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DecodeError {
+    /// It is no frame.
+    Magic,
+    /// A frame of another version.
+    Version,
+    /// It has a checksum where a seal is asked for.
+    Unsealed,
+    /// It is sealed, and there is no key to verify that with.
+    Sealed,
+    /// It is not what was written, or was sealed with another key.
+    Checksum,
+    /// It was made for another key.
+    OtherKey,
+    /// It says what nothing stored says.
+    Malformed,
+}
+
+impl Codec {
+    /// Frames with a checksum: against accidents, not against somebody who can write to the store.
+    pub(crate) const fn plain() -> Self {
+        Self { seal: Seal::Checksum }
+    }
+
+    /// Frames that only those who have this key can make.
+    pub(crate) const fn sealed_with(key: [u8; 32]) -> Self {
+        Self { seal: Seal::Keyed(key) }
+    }
+
+    /// The frame for this key. The body in it is the one that is stored, not a copy.
+    ///
+    /// More than 4096 field lines, or variants of another key, are written, but not read again.
+    pub(crate) fn encode(&self, key: &CacheKey, stored: &Stored) -> EncodedParts {
+        let (kind, head, body, trailers) = match &stored.kind {
+            Kind::Response(response) => {
+                let trailers = fields::write_trailers(response.trailers());
+                (RESPONSE, head::write(&response.head), response.body.bytes.clone(), trailers)
+            }
+            Kind::Variants(index) => (INDEX, index::write(key, index), Bytes::new(), Vec::new()),
+            Kind::Marker(marker) => (MARKER, marker::write(marker), Bytes::new(), Vec::new()),
+        };
+        let (start, mut end) = frame::write(self.seal.flags(), key, kind, &head, body.len(), &trailers);
+        let mark = self.seal.close([&start, &body, &end]);
+        end.extend_from_slice(&mark);
+        EncodedParts { parts: [start.into(), body, end.into()] }
+    }
+
+    /// What is stored under this key, from its frame. The body is a slice of `bytes`, all else is copied.
+    pub(crate) fn decode(&self, key: &CacheKey, bytes: Bytes) -> Result<Stored, DecodeError> {
+        let frame = Frame::read(self.open(bytes)?).ok_or(DecodeError::Malformed)?;
+        if frame.key != key.as_str() {
+            return Err(DecodeError::OtherKey);
+        }
+        match frame.kind {
+            RESPONSE => response(&frame).map(Kind::Response),
+            _ if !frame.body.is_empty() || !frame.trailers.is_empty() => None,
+            INDEX => index::read(key, &frame.head).map(Kind::Variants),
+            MARKER => marker::read(&frame.head).map(Kind::Marker),
+            _ => None,
+        }
+        .map(Stored::new)
+        .ok_or(DecodeError::Malformed)
+    }
+
+    /// What stands between the flags and the seal, once that is verified.
+    fn open(&self, mut bytes: Bytes) -> Result<Bytes, DecodeError> {
+        let flags = match bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)? {
+            [VERSION, flags, ..] => *flags,
+            [VERSION] | [] => return Err(DecodeError::Malformed),
+            [_, ..] => return Err(DecodeError::Version),
+        };
+        match (&self.seal, flags) {
+            (Seal::Checksum, seal::PLAIN) | (Seal::Keyed(_), seal::SEALED) => {}
+            (Seal::Checksum, seal::SEALED) => return Err(DecodeError::Sealed),
+            (Seal::Keyed(_), seal::PLAIN) => return Err(DecodeError::Unsealed),
+            _ => return Err(DecodeError::Malformed),
+        }
+        let length = bytes.len().checked_sub(self.seal.length()).ok_or(DecodeError::Malformed)?;
+        let mark = bytes.split_off(length);
+        if !self.seal.verify(&bytes, &mark) {
+            return Err(DecodeError::Checksum);
+        }
+        frame::after_prelude(bytes).ok_or(DecodeError::Malformed)
+    }
+}
+
+impl EncodedParts {
+    /// How many bytes the parts are together.
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum()
+    }
+}
+
+/// Not the key.
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Codec").field("is_sealed", &matches!(self.seal, Seal::Keyed(_))).finish()
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Magic => "not a frame",
+            Self::Version => "a frame of another version",
+            Self::Unsealed => "a frame without a seal",
+            Self::Sealed => "a frame with a seal that can not be verified",
+            Self::Checksum => "a frame that was changed or sealed with another key",
+            Self::OtherKey => "a frame for another key",
+            Self::Malformed => "a malformed frame",
+        })
+    }
+}
+
+impl Error for DecodeError {}
+
+fn response(frame: &Frame) -> Option<StoredResponse> {
+    let head = Arc::new(head::read(&frame.head)?);
+    let trailers = fields::read_trailers(&frame.trailers)?.map(Arc::new);
+    Some(StoredResponse::new(head, StoredBody { bytes: frame.body.clone(), trailers }))
+}
+
+fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+    // Can not fail: a vector takes all that is written, and every sequence knows its length.
+    postcard::to_extend(value, Vec::new()).unwrap_or_default()
+}
+
+/// Reads a value that takes all of the bytes.
+fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        Ok(_) | Err(_) => None,
+    }
+}

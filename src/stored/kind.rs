@@ -1,0 +1,106 @@
+//! What stands under one key.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{Marker, StoredResponse, VariantIndex};
+
+/// What a store keeps under one key: a [`StoredResponse`], the index that says which request fields choose among the
+/// variants that are stored under keys of their own (RFC 9111 §4.1), or a marker that there is nothing to reuse.
+///
+/// A store keeps it and gives it back; it needs to know nothing of HTTP.
+///
+/// ```
+/// use microcache::{CacheKey, Stored};
+///
+/// // What a bounded store counts for one of its places.
+/// fn weight(key: &CacheKey, stored: &Stored) -> usize {
+///     key.as_str().len() + stored.size_bytes()
+/// }
+/// # let _ = weight;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub(crate) kind: Kind,
+    /// When this copy of it was made, where another store has the original.
+    copied: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    Response(StoredResponse),
+    Variants(VariantIndex),
+    Marker(Marker),
+}
+
+impl Stored {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, copied: None }
+    }
+
+    /// The same, as a copy that was made at this moment.
+    pub(crate) fn copied_at(self, now: Instant) -> Self {
+        Self { copied: Some(now), ..self }
+    }
+
+    /// Whether it is a copy that was made no longer ago than this.
+    pub(crate) fn is_copied_within(&self, lifetime: Duration) -> bool {
+        self.copied.is_some_and(|copied| copied.elapsed() < lifetime)
+    }
+
+    /// The marker, if it is one.
+    pub(crate) fn marker(&self) -> Option<Marker> {
+        match &self.kind {
+            Kind::Marker(marker) => Some(*marker),
+            Kind::Response(_) | Kind::Variants(_) => None,
+        }
+    }
+
+    /// The index of variants, if it is one.
+    pub(crate) fn index(&self) -> Option<&VariantIndex> {
+        match &self.kind {
+            Kind::Variants(index) => Some(index),
+            Kind::Response(_) | Kind::Marker(_) => None,
+        }
+    }
+
+    /// How many bytes of memory it takes, its place in a store apart.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Response(stored) => stored.size_bytes(),
+            Kind::Variants(index) => index.size_bytes(),
+            Kind::Marker(_) => size_of::<Marker>(),
+        }
+    }
+
+    /// When its forward began, or its invalidation came. What began earlier never replaces what began later.
+    #[must_use]
+    pub fn began(&self) -> SystemTime {
+        match &self.kind {
+            Kind::Response(stored) => stored.head.began,
+            Kind::Variants(index) => index.began,
+            Kind::Marker(marker) => marker.began,
+        }
+    }
+
+    /// For how long, counted from the moment it is put, it can be of use. A store may drop it after that.
+    #[must_use]
+    pub fn useful_for(&self) -> Duration {
+        match &self.kind {
+            Kind::Response(stored) => stored.head.useful_for(),
+            Kind::Variants(index) => index.useful_for,
+            Kind::Marker(marker) => marker.lifetime,
+        }
+    }
+
+    /// The stored response, unless this is the index of variants or a marker.
+    #[must_use]
+    pub fn response(&self) -> Option<&StoredResponse> {
+        match &self.kind {
+            Kind::Response(stored) => Some(stored),
+            Kind::Variants(_) | Kind::Marker(_) => None,
+        }
+    }
+}
