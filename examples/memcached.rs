@@ -1,8 +1,8 @@
 //! Several processes, one cache: the memory of each in front of memcached servers that all of them share.
 //!
 //! ```text
-//! cargo run --features memcached --example memcached              # serves on http://127.0.0.1:3000 until Ctrl-C
-//! cargo run --features memcached --example memcached -- --once    # shows what two processes see, exits
+//! cargo run --example memcached              # serves on http://127.0.0.1:3000 until Ctrl-C
+//! cargo run --example memcached -- --once    # shows what two processes see, exits
 //! ```
 //!
 //! `--servers HOST:PORT,HOST:PORT` names the servers. Without it the example starts a memcached of its own on a free

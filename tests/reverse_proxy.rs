@@ -4,10 +4,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-#[cfg(all(unix, feature = "memcached"))]
+#[cfg(unix)]
 #[path = "reverse_proxy/fleet.rs"]
 mod fleet;
-#[cfg(all(unix, feature = "memcached"))]
+#[cfg(unix)]
 #[expect(dead_code, reason = "the proxy needs a part")]
 #[path = "common/memcached.rs"]
 mod memcached;
@@ -742,7 +742,7 @@ fn a_bad_flag_is_named_and_ends_with_2() {
 
 #[test]
 fn every_flag_is_understood() {
-    let mut flags = vec![
+    let flags = [
         "--default-freshness=500ms",
         "--heuristic-freshness=1h",
         "--store=memory:10KiB",
@@ -755,10 +755,9 @@ fn every_flag_is_understood() {
         "--collapse-wait=5s",
         "--collapse-max-followers=0",
         "--threads=1",
+        "--memcached=127.0.0.1:11211,[::1]:11211,cache.example:1",
+        "--near-freshness=0s",
     ];
-    if cfg!(feature = "memcached") {
-        flags.extend(["--memcached=127.0.0.1:11211,[::1]:11211,cache.example:1", "--near-freshness=0s"]);
-    }
     let mut proxy = Proxy::start("http://127.0.0.1:1", &flags);
     proxy.child.kill().unwrap();
 
@@ -766,16 +765,6 @@ fn every_flag_is_understood() {
     proxy.child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
 
     assert_eq!(told, "");
-}
-
-#[cfg(not(feature = "memcached"))]
-#[test]
-fn memcached_that_was_left_out_is_told() {
-    let output = run(&["--upstream=http://127.0.0.1:1", "--memcached=127.0.0.1:11211"]);
-
-    let complaint = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(complaint.contains("build it with `--features memcached`"), "{complaint}");
 }
 
 #[test]

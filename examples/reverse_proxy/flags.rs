@@ -313,7 +313,7 @@ requests that arrive together
 
 several nodes
   --memcached H:P[,H:P..]      adds memcached behind the memory store, for all nodes that name the same servers;
-                               of these, one forwards for a key. Needs a build with `--features memcached`
+                               of these, one forwards for a key
   --near-freshness 1s          how long memory answers in front of memcached; 0s: memcached answers every hit [1s]
   --seal-key-file PATH         32 bytes, or 64 hex digits: who does not have them can write to memcached, and this
                                proxy serves none of it

@@ -24,7 +24,6 @@ pub(crate) fn cache(flags: &Flags) -> Result<CacheLayerBuilder, String> {
 }
 
 /// Nothing is connected before the first request, and a server that is not there is no reason to stay down.
-#[cfg(feature = "memcached")]
 fn in_front(
     memory: MemoryStore,
     near_freshness: Duration,
@@ -37,16 +36,6 @@ fn in_front(
         None => store,
     };
     Ok(CacheLayer::builder(microcache::Tiered::new(memory, store.build()?).near_freshness(near_freshness)))
-}
-
-#[cfg(not(feature = "memcached"))]
-fn in_front(
-    _memory: MemoryStore,
-    _near_freshness: Duration,
-    _servers: &[String],
-    _key: Option<[u8; 32]>,
-) -> Result<CacheLayerBuilder, &'static str> {
-    Err("this program was built without it; build it with `--features memcached`")
 }
 
 /// The key in a file: as it is, or in hex. What is wrong is said without a word of what the file holds.
