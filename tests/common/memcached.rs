@@ -80,6 +80,16 @@ impl Memcached {
     /// It hangs: connections are taken by the system, nothing is answered.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
+        // The signal is sent before it is taken: it may answer for a moment yet.
+        while !self.is_stopped() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// As the system lists it; a system that does not list processes is believed.
+    fn is_stopped(&self) -> bool {
+        let listed = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        listed.map_or(true, |status| status.lines().any(|line| line.starts_with("State:") && line.contains('T')))
     }
 
     /// It goes on after a [`pause`](Self::pause).
