@@ -149,6 +149,12 @@ impl<T: Clone> Leader<T> {
         Announcer { flight: Arc::clone(&self.flight) }
     }
 
+    /// What this flight brings is all here: announced, and landed.
+    pub(crate) fn bring(self, brings: T, now: Instant) {
+        self.announce(brings, now);
+        self.land();
+    }
+
     /// What was announced is stored: later requests find it there.
     pub(crate) fn land(mut self) {
         self.is_over = true;

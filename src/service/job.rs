@@ -194,10 +194,7 @@ impl Job {
             let landed = Landed::from(stored.clone());
             match purpose {
                 // Stored first: who comes after the landing finds it there.
-                Use::Store => {
-                    leader.announce(landed, monotonic());
-                    leader.land();
-                }
+                Use::Store => leader.bring(landed, monotonic()),
                 Use::Share => leader.spend(Some(landed)),
             }
         }
@@ -217,12 +214,8 @@ impl Job {
         self.core.counters.not_stored();
         self.invalidate(&head);
         self.release_others();
-        match (self.leader.take(), &self.flight) {
-            (Some(leader), _) => leader.not_reusable(monotonic()),
-            (None, Some(flight)) if reason != SkipReason::Request => {
-                self.core.collapser.mark(flight, self.asked.policy.collapse.marker_lifetime, monotonic());
-            }
-            _ => {}
+        if self.leader.is_some() || reason != SkipReason::Request {
+            self.release();
         }
         self.pass(head, body, self.status.with_detail(reason.detail()))
     }

@@ -123,8 +123,7 @@ impl Pump {
         // Stored first: who comes after the landing finds it there. Who waited and has not looked yet finds it
         // in the flight, whatever became of the fill's readers and of the store.
         if let Some(leader) = self.leader.take() {
-            leader.announce(Landed::from(response), monotonic());
-            leader.land();
+            leader.bring(Landed::from(response), monotonic());
         } else if let Some(spent) = self.spent.take() {
             spent.replace(Landed::from(response));
         }

@@ -137,10 +137,7 @@ impl Job {
         let answer = self.asked.ask.answer(&stored, self.status, stored.head.age(self.core.clock.now()));
         match self.leader.take() {
             Some(leader) if stored.head.staleness.is_forbidden => leader.not_reusable(monotonic()),
-            Some(leader) => {
-                leader.announce(stored.into(), monotonic());
-                leader.land();
-            }
+            Some(leader) => leader.bring(stored.into(), monotonic()),
             None => {}
         }
         answer
@@ -217,23 +214,26 @@ impl Job {
         let response = self.core.stale(stored, &self.asked, &self.fields, self.status)?;
         self.core.counters.not_stored();
         if let Some(leader) = self.leader.take() {
-            leader.announce(stored.clone().into(), monotonic());
-            leader.land();
+            leader.bring(stored.clone().into(), monotonic());
         }
         Some(response)
     }
 
-    /// A response that is stored only to be validated is for nobody else: who waits asks for itself.
-    pub(super) fn release_unless_shareable(&mut self, plan: &Plan) {
-        if plan.is_shareable {
-            return;
-        }
+    /// Who waits, or comes in the next seconds, forwards on its own.
+    pub(super) fn release(&mut self) {
         match (self.leader.take(), &self.flight) {
             (Some(leader), _) => leader.not_reusable(monotonic()),
             (None, Some(flight)) => {
-                self.core.collapser.mark(flight, self.asked.policy.collapse.marker_lifetime, monotonic())
+                self.core.collapser.mark(flight, self.asked.policy.collapse.marker_lifetime, monotonic());
             }
             (None, None) => {}
+        }
+    }
+
+    /// A response that is stored only to be validated is for nobody else: who waits asks for itself.
+    pub(super) fn release_unless_shareable(&mut self, plan: &Plan) {
+        if !plan.is_shareable {
+            self.release();
         }
     }
 }
