@@ -36,7 +36,7 @@ pub use self::{
     policy::{Freshness, Policy, Scope},
     service::{Cache, ResponseFuture},
     status::{CacheStatus, ForwardReason},
-    store::{Lease, LeaseGuard, Peek, Put, Store, StoreError, StoreErrorKind, Tiered},
+    store::{Fence, Lease, LeaseGuard, Peek, Put, Store, StoreError, StoreErrorKind, Tiered},
     stored::{Stored, StoredResponse},
 };
 

@@ -128,6 +128,12 @@ impl CacheKey {
         Self(format!("{}{WITH_CREDENTIALS}", self.0))
     }
 
+    /// Under which the processes that share a store keep the fences of a tenant, or of all. No request has such a key.
+    #[cfg(feature = "memcached")]
+    pub(crate) fn of_fences(tenant: Option<&str>) -> Self {
+        Self(tenant.map_or_else(|| "~all".to_owned(), |tenant| format!("~tenant|{tenant}")))
+    }
+
     /// The tenant, the authority, and the path with the query that count: what an unsafe method invalidates,
     /// whatever the method, the fields and the content that are part of the key (RFC 9111 §4.4). The scheme and its port
     /// do not count, since most requests do not tell theirs.

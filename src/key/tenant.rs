@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::RequestHead;
+use super::{RequestHead, escape};
 
 /// Whose responses may never mix with another's.
 ///
@@ -58,6 +58,17 @@ impl Tenant {
             Kind::Named(id) => Some(id),
             Kind::Shared | Kind::Unidentified => None,
         }
+    }
+
+    /// As it stands in a key. Nothing has a key that begins as that of the unidentified one.
+    pub(crate) fn in_key(&self) -> String {
+        let mut text = String::new();
+        match &self.0 {
+            Kind::Shared => {}
+            Kind::Named(id) => escape::push_str(&mut text, id, |_| false),
+            Kind::Unidentified => text.push('~'),
+        }
+        text
     }
 
     /// Whether it is not known whose request this is.
@@ -128,6 +139,15 @@ mod tests {
         assert!(!Tenant::shared().is_unidentified());
         assert!(!Tenant::named("a").is_unidentified());
         assert_eq!(Tenant::named(""), Tenant::unidentified());
+    }
+
+    #[test]
+    fn no_tenant_stands_in_a_key_as_another() {
+        let names = [Tenant::shared(), Tenant::named("a"), Tenant::named("a|b"), Tenant::named("~")];
+        let in_key = names.each_ref().map(Tenant::in_key);
+
+        assert_eq!(in_key, ["", "a", "a%7Cb", "%7E"]);
+        assert_eq!(Tenant::unidentified().in_key(), "~");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use http::HeaderName;
 pub use self::said::{Freshness, Scope};
 pub(crate) use self::{
     admission::{Admission, BypassReason, Carried, Credentials},
-    reuse::{Reuse, if_error, reuse, selected},
+    reuse::{Reuse, if_error, reuse, selected, softened},
     routes::Routes,
     said::Said,
     storability::{Candidate, Plan, SkipReason, Storability},

@@ -72,6 +72,19 @@ fn stale(stored: &StoredHead, wishes: &RequestDirectives, age: Duration, now: Sy
     if refresh || is_taken { Reuse::Stale { age, stale_for, refresh } } else { unusable }
 }
 
+/// The same under a soft fence: what is fresh is stale from now on, and may be served while it is refreshed, unless the
+/// origin forbids what is stale (§4.2.4), or the client does not take it.
+pub(crate) fn softened(verdict: Reuse, stored: &StoredHead, wishes: &RequestDirectives) -> Reuse {
+    match verdict {
+        Reuse::Fresh { age, .. } if !stored.staleness.is_forbidden && takes_stale(wishes, age) => {
+            Reuse::Stale { age, stale_for: Duration::ZERO, refresh: true }
+        }
+        Reuse::Fresh { .. } => Reuse::Unusable(ForwardReason::Stale),
+        Reuse::Stale { age, stale_for, .. } => Reuse::Stale { age, stale_for, refresh: true },
+        Reuse::Unusable(reason) => Reuse::Unusable(reason),
+    }
+}
+
 /// Whether the client would have a stale response of this age at all (§5.2.1.1, §5.2.1.3, §5.2.1.4).
 fn takes_stale(wishes: &RequestDirectives, age: Duration) -> bool {
     // §5.2.1.1: `max-age` alone asks for a fresh one.

@@ -13,8 +13,10 @@ use crate::{
     body::{CacheBody, End, FillReader, WeakFill},
     clock::monotonic,
     collapse::{Follower, Landing, Leader},
+    key::CacheKey,
     policy::selected,
     status::CacheStatus,
+    store::Cover,
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
@@ -54,6 +56,8 @@ pub(super) enum Followed<B> {
     Lead(Leader<Landed>),
     /// What landed is for one request alone.
     Alone,
+    /// What landed was purged by one of its tags, maybe before this request came: look again.
+    Purged(Arc<[Box<str>]>),
     /// What landed is another variant, or is gone: look again. The names tell the variants apart where nothing
     /// is stored.
     Again(Vec<HeaderName>),
@@ -61,12 +65,14 @@ pub(super) enum Followed<B> {
 }
 
 impl Core {
-    /// Waits until `deadline` at most, and answers the request if it can.
+    /// Waits until `deadline` at most, and answers the request if it can. `tags`: those of which it was known when it
+    /// joined that the flight began after they were purged.
     pub(super) async fn follow<B>(
         &self,
         follower: Follower<Landed>,
         asked: &Asked,
         fields: &HeaderMap,
+        tags: &[Box<str>],
         status: CacheStatus,
         deadline: Instant,
     ) -> Followed<B> {
@@ -85,6 +91,9 @@ impl Core {
                     true => Followed::Answer(spent(status)),
                     false => Followed::Again(landed.head.nominated.names().cloned().collect()),
                 };
+            }
+            if !is_failure && self.is_purged(&asked.key, &landed.head, tags) {
+                return Followed::Purged(Arc::clone(&landed.head.tags));
             }
             let announced = monotonic();
             match self.take(landed, &asked.ask, status, deadline).await {
@@ -105,6 +114,18 @@ impl Core {
                 Taken::Gone => return Followed::Again(Vec::new()),
             }
         }
+    }
+
+    /// Whether one of the tags that were not known before is that of a purge. The other fences were asked for when the
+    /// request joined.
+    fn is_purged(&self, key: &CacheKey, head: &StoredHead, known: &[Box<str>]) -> bool {
+        let has_news = head.tags.iter().any(|tag| !known.contains(tag));
+        has_news
+            && match self.fences.cover(key, &head.tags, head.began) {
+                Some(Cover::Hard) => true,
+                Some(Cover::Soft) => head.staleness.is_forbidden,
+                None => false,
+            }
     }
 
     async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {

@@ -1,19 +1,17 @@
 //! What an unsafe method makes invalid (RFC 9111 §4.4).
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, response, uri::PathAndQuery};
+use tokio::sync::oneshot;
 
 use super::{Core, Settings, job::Job, store::within};
 use crate::{
     collapse::in_background,
     key::{CacheKey, RequestHead, Tenant},
     rfc9111::invalidation::{further_targets, invalidates},
-    store::Peek,
+    store::{Covers, Fence, Peek},
 };
 
 /// What of an unsafe request is needed when its response is there.
@@ -81,27 +79,43 @@ impl Job {
 }
 
 impl Core {
-    /// From now on nothing that began earlier is used for the target URI of `key`.
+    /// From now on nothing that began earlier is used for the target URI of `key`. The other processes are told in the
+    /// background.
     fn invalidate(self: &Arc<Self>, key: &CacheKey) {
         self.counters.invalidated();
-        let at = self.stamp();
-        self.fences.raise(key, at);
-        // A store that knows need not be asked to forget what it does not have.
-        if matches!(self.store.peek(key), Peek::Absent) {
-            return;
-        }
-        let (core, key) = (Arc::clone(self), key.clone());
-        let mut removal = async move { core.end(&key, at).await }.boxed();
-        if (&mut removal).now_or_never().is_none() {
-            in_background(removal, REMOVAL_LIMIT);
-        }
+        drop(self.fence(Covers::Target(key.clone()), false));
     }
 
-    /// Ends what is stored under `key`, for all processes. A store that fails keeps it, and that is all.
-    async fn end(&self, key: &CacheKey, at: SystemTime) {
-        if within(self.store_deadline, self.store.fence(key, at)).await.is_err() {
+    /// From now on, what is covered and began earlier is not used, or is stale if `is_soft`. The other processes are told
+    /// in the background, whether or not the future is waited for; it says whether the store has taken it.
+    pub(crate) fn fence(self: &Arc<Self>, covers: Covers, is_soft: bool) -> impl Future<Output = bool> + use<> {
+        let fence = Fence::new(covers, self.stamp(), is_soft);
+        self.fences.raise(&fence);
+        let (tell, told) = oneshot::channel();
+        // A store that knows need not be asked to forget what it does not have.
+        if fence.key().is_some_and(|key| !is_soft && matches!(self.store.peek(key), Peek::Absent)) {
+            let _ = tell.send(true);
+        } else {
+            let core = Arc::clone(self);
+            let mut end = async move {
+                // Who does not wait for it has gone.
+                let _ = tell.send(core.end(&fence).await);
+            }
+            .boxed();
+            if (&mut end).now_or_never().is_none() {
+                in_background(end, REMOVAL_LIMIT);
+            }
+        }
+        async move { told.await.unwrap_or(false) }
+    }
+
+    /// Ends what the fence covers, for all processes. A store that fails keeps it, and that is all.
+    async fn end(&self, fence: &Fence) -> bool {
+        let ended = within(self.store_deadline, self.store.fence(fence)).await.is_ok();
+        if !ended {
             self.counters.store_failed();
         }
+        ended
     }
 
     /// Removes what is stored under `key`. A store that fails keeps it, and that is all.
@@ -114,3 +128,188 @@ impl Core {
 
 /// The store has a deadline of its own, which is shorter.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    };
+
+    use bytes::Bytes;
+    use http::Response;
+    use http_body_util::{BodyExt, Full};
+    use tower::{Layer, Service, util::BoxCloneService};
+
+    use super::*;
+    use crate::{
+        CacheLayer, ManualClock, MemoryStore, Policy,
+        clock::{later, monotonic},
+        collapse::Role,
+        service::{Asked, Cache, Landed, follow::Followed, settings::Admitted},
+        status::{CacheStatus, ForwardReason},
+        store::contract,
+    };
+
+    type Answer = Response<crate::CacheBody<Full<Bytes>>>;
+
+    /// A cache whose origin says which forward it was, or fails.
+    struct Fixture {
+        core: Arc<Core>,
+        settings: Arc<Settings>,
+        cache: BoxCloneService<Request<Full<Bytes>>, Answer, Infallible>,
+        clock: ManualClock,
+        fails: Arc<AtomicBool>,
+    }
+
+    fn fixture(cache_control: &'static str) -> Fixture {
+        let (clock, fails) = (ManualClock::new(), Arc::new(AtomicBool::new(false)));
+        let layer = CacheLayer::builder(MemoryStore::with_max_bytes(1 << 20))
+            .policy(Policy::new().stale_while_revalidate(Duration::from_secs(1)))
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let (count, failing) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&fails));
+        let origin = tower::service_fn(move |_: Request<Full<Bytes>>| {
+            let number = count.fetch_add(1, SeqCst) + 1;
+            let response = match failing.load(SeqCst) {
+                true => Response::builder().status(503),
+                false => Response::builder().header("cache-control", cache_control),
+            };
+            std::future::ready(Ok::<_, Infallible>(response.body(Full::from(number.to_string())).unwrap()))
+        });
+        let cache: Cache<_> = layer.layer(origin);
+        let settings = Arc::clone(&cache.settings);
+        Fixture { core: Arc::clone(&settings.core), settings, cache: BoxCloneService::new(cache), clock, fails }
+    }
+
+    impl Fixture {
+        async fn ask(&mut self, path: &str) -> (String, String) {
+            let response = self.cache.call(asking(path)).await.unwrap();
+            let said = response.extensions().get::<CacheStatus>().unwrap().to_string();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            // What is refreshed in the background is done.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            (String::from_utf8(body.to_vec()).unwrap(), said)
+        }
+
+        fn admitted(&self, path: &str) -> Asked {
+            match self.settings.admit(&asking(path)).unwrap_or_else(|_| panic!("not admitted")) {
+                Admitted::Lookup(key, policy, ask) => Asked { key, policy: Arc::clone(policy), ask },
+                Admitted::ByContent(..) => panic!("by content"),
+            }
+        }
+    }
+
+    fn asking(path: &str) -> Request<Full<Bytes>> {
+        Request::get(path).header("host", "shop.example").body(Full::default()).unwrap()
+    }
+
+    fn kinds(key: CacheKey) -> [Covers; 3] {
+        [Covers::Target(key), Covers::Tenant(String::new()), Covers::All]
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_is_forwarded_and_nothing_else() {
+        for kind in 0..3 {
+            let mut fixture = fixture("max-age=60");
+            for path in ["/a", "/b"] {
+                fixture.ask(path).await;
+            }
+            let covers = kinds(fixture.admitted("/a").key).into_iter().nth(kind).unwrap();
+
+            assert!(fixture.core.fence(covers, false).await);
+
+            assert_eq!(fixture.ask("/a").await.0, "3");
+            assert_eq!(fixture.ask("/b").await.0, if kind == 0 { "2" } else { "4" });
+            assert_eq!(fixture.ask("/a").await, ("3".to_owned(), "hit; ttl=60".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_for_another_tenant_or_by_another_tag_stays() {
+        let mut fixture = fixture("max-age=60");
+        fixture.ask("/a").await;
+        let tag = Covers::Tag { tenant: String::new(), tag: "x".into() };
+        for covers in [Covers::Tenant("acme".to_owned()), tag] {
+            assert!(fixture.core.fence(covers, false).await);
+            assert_eq!(fixture.ask("/a").await.0, "1");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_softly_is_served_while_it_is_refreshed_once() {
+        for kind in 0..3 {
+            let mut fixture = fixture("max-age=60");
+            fixture.ask("/a").await;
+            let covers = kinds(fixture.admitted("/a").key).into_iter().nth(kind).unwrap();
+
+            assert!(fixture.core.fence(covers, true).await);
+
+            let (body, said) = fixture.ask("/a").await;
+            assert!(body == "1" && said.starts_with("hit; ttl=0"), "{body} {said}");
+            assert_eq!(fixture.ask("/a").await, ("2".to_owned(), "hit; ttl=60".to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_softly_is_served_while_the_origin_fails() {
+        let mut fixture = fixture("max-age=60");
+        fixture.ask("/a").await;
+        fixture.core.fence(Covers::All, true).await;
+        fixture.fails.store(true, SeqCst);
+        for _ in 0..3 {
+            assert_eq!(fixture.ask("/a").await.0, "1");
+        }
+        // Once it is stale by itself, as long as any other.
+        fixture.clock.advance(Duration::from_secs(62));
+        assert!(fixture.ask("/a").await.1.contains("fwd"));
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_served_stale_is_forwarded_after_a_soft_purge() {
+        for cache_control in ["max-age=60, must-revalidate", "max-age=60, proxy-revalidate", "s-maxage=60"] {
+            let mut fixture = fixture(cache_control);
+            fixture.ask("/a").await;
+            fixture.core.fence(Covers::All, true).await;
+
+            let (body, said) = fixture.ask("/a").await;
+
+            assert!(body == "2" && said.contains("fwd=stale"), "{cache_control}: {body} {said}");
+            assert_eq!(fixture.ask("/a").await.0, "2");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_follows_a_flight_whose_tag_was_purged_looks_again_and_joins_one_that_began_later() {
+        let fixture = fixture("max-age=60");
+        let asked = fixture.admitted("/a");
+        let collapse = asked.policy.collapse.clone();
+        let began = fixture.core.stamp();
+        let stored = contract::response(began, Default::default()).response().unwrap().clone();
+        let join = |fenced| fixture.core.collapser.join("flight", &collapse, fenced, monotonic());
+        let Role::Leader(leader) = join(None) else { panic!("no leader") };
+        drop(fixture.core.fence(Covers::Tag { tenant: String::new(), tag: "shelf".into() }, false));
+        let Role::Follower(follower) = join(fixture.core.fences.raised_at(&asked.key, &[])) else { panic!("alone") };
+        leader.announce(Landed::from(stored.clone()), later(monotonic(), Duration::from_secs(1)));
+
+        let fields = [("accept-language", "de")];
+        let fields = crate::field::testing::headers(&fields);
+        let status = CacheStatus::forward(ForwardReason::UriMiss);
+        let deadline = later(monotonic(), Duration::from_secs(5));
+        let followed: Followed<Full<Bytes>> =
+            fixture.core.follow(follower, &asked, &fields, &[], status, deadline).await;
+        let Followed::Purged(tags) = followed else { panic!("answered") };
+
+        // All that look again share the next flight.
+        let fenced = fixture.core.fences.raised_at(&asked.key, &tags);
+        let Role::Leader(next) = join(fenced) else { panic!("the same flight again") };
+        let Role::Follower(follower) = join(fenced) else { panic!("a flight of its own") };
+        next.announce(Landed::from(stored), later(monotonic(), Duration::from_secs(1)));
+        let followed: Followed<Full<Bytes>> =
+            fixture.core.follow(follower, &asked, &fields, &tags, status, deadline).await;
+        assert!(matches!(followed, Followed::Answer(_)));
+    }
+}

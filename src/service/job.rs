@@ -288,6 +288,7 @@ impl Job {
             implied: plan.implied,
             staleness: plan.staleness,
             has_validator: plan.has_validator,
+            tags: Arc::default(),
         }
     }
 }

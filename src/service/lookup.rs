@@ -8,11 +8,11 @@ use super::{Asked, Core, answer::Ask, store::within};
 use crate::{
     body::CacheBody,
     key::{CacheKey, WITH_CREDENTIALS},
-    policy::{Reuse, if_error, reuse, selected},
+    policy::{Reuse, if_error, reuse, selected, softened},
     rfc9111::age::since,
     status::{CacheStatus, ForwardReason},
-    store::{Peek, StoreError},
-    stored::{Kind, KnownVariant, Marker, Stored, StoredResponse, VariantIndex, Why},
+    store::{Cover, Peek, StoreError},
+    stored::{Kind, KnownVariant, Marker, Stored, StoredResponse, VariantIndex},
 };
 
 /// What was found may be reused.
@@ -124,7 +124,7 @@ impl Core {
     /// Answers from the store, if that needs neither waiting nor work afterwards.
     pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
         match self.store.peek(key) {
-            Peek::Found(Stored { kind: Kind::Response(stored), .. }) if !self.is_fenced(key, &stored) => {
+            Peek::Found(Stored { kind: Kind::Response(stored), .. }) if self.cover(key, &stored).is_none() => {
                 let hit = self.judge(&stored, ask, request).ok().filter(|hit| !hit.refresh)?;
                 self.counters.hit();
                 Some(hit.answer(ask))
@@ -150,7 +150,8 @@ impl Core {
 
     #[inline]
     fn judge<'a>(&self, stored: &'a StoredResponse, ask: &Ask, request: &HeaderMap) -> Result<Hit<'a>, ForwardReason> {
-        match reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now()) {
+        let verdict = reuse(&stored.head, ask.credentials, request, ask.wishes(), self.clock.now());
+        match if stored.is_softened { softened(verdict, &stored.head, ask.wishes()) } else { verdict } {
             Reuse::Fresh { age, remaining } => {
                 Ok(Hit { stored, status: CacheStatus::hit(remaining), age, is_fresh: true, refresh: false })
             }
@@ -171,7 +172,7 @@ impl Core {
         status: CacheStatus,
     ) -> Option<Response<CacheBody<B>>> {
         // It may have been found before it was invalidated.
-        if self.is_fenced(&asked.key, stored) {
+        if self.cover(&asked.key, stored) == Some(Cover::Hard) {
             return None;
         }
         let ask = &asked.ask;
@@ -182,9 +183,9 @@ impl Core {
         Some(ask.answer(stored, status, stored.head.age(now)))
     }
 
-    /// RFC 9111 §4.4: something has invalidated it since.
-    fn is_fenced(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
-        self.fences.cover(key, stored.head.began)
+    /// Whether it was purged or invalidated since (RFC 9111 §4.4).
+    fn cover(&self, key: &CacheKey, stored: &StoredResponse) -> Option<Cover> {
+        self.fences.cover(key, &stored.head.tags, stored.head.began)
     }
 
     /// Looks without waiting; none if the store has to be waited for.
@@ -232,7 +233,6 @@ impl Core {
     }
 
     fn second(&self, found: Option<Stored>, key: &CacheKey, index: VariantIndex, variant: CacheKey) -> Lookup {
-        let found = found.filter(|found| found.began() >= index.since);
         let stored = match self.unfenced(found, key) {
             Some(Kind::Response(stored)) => Some(stored),
             Some(Kind::Marker(marker)) if matches!(self.marked(marker), Lookup::Marked) => return Lookup::Marked,
@@ -241,15 +241,19 @@ impl Core {
         Lookup::Variant { index, key: variant, stored }
     }
 
+    /// What was found, unless it was purged or invalidated since; stale, if that was softly.
     fn unfenced(&self, found: Option<Stored>, key: &CacheKey) -> Option<Kind> {
-        found.filter(|stored| !self.fences.cover(key, stored.began())).map(|stored| stored.kind)
+        let found = found?;
+        match self.fences.cover(key, found.tags(), found.began()) {
+            Some(Cover::Hard) => None,
+            Some(Cover::Soft) => Some(found.softened().kind),
+            None => Some(found.kind),
+        }
     }
 
     pub(super) fn marked(&self, marker: Marker) -> Lookup {
-        match marker.why {
-            Why::NotReusable if since(self.clock.now(), marker.began) < marker.lifetime => Lookup::Marked,
-            Why::NotReusable | Why::Invalidated => Lookup::Nothing,
-        }
+        let holds = since(self.clock.now(), marker.began) < marker.lifetime;
+        if holds { Lookup::Marked } else { Lookup::Nothing }
     }
 
     /// The response of a variant under `key`, if the store knows without waiting.

@@ -174,7 +174,7 @@ where
     async fn respond(self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
-        let (mut collapsed, mut names) = (None, Vec::new());
+        let (mut collapsed, mut names, mut tags) = (None, Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
@@ -199,18 +199,20 @@ where
             else {
                 return self.alone(lookup, status).await;
             };
-            let fenced = self.core.fences.raised_at(&self.asked.key);
+            let fenced = self.core.fences.raised_at(&self.asked.key, &tags);
             let follower = match self.core.collapser.join(&flight, &collapse, fenced, monotonic()) {
                 Role::Leader(leader) => return self.lead(leader, lookup, flight, status).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full => return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await,
                 Role::Follower(follower) => follower,
             };
-            match self.core.follow(follower, &self.asked, self.request.headers(), status, deadline).await {
+            match self.core.follow(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
                 Followed::Lead(leader) => return self.lead(leader, lookup, flight, status).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
                 Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false)), true).await,
+                // It was purged by one of these tags: now that they are known, there is a flight that began later.
+                Followed::Purged(told) => tags.extend(told.iter().cloned()),
                 // Somebody else's variant: now that `Vary` is known, there is a flight for this one's.
                 Followed::Again(told) => {
                     collapsed = Some(false);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
@@ -13,7 +13,7 @@ use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason},
     rfc9111::{age::since, variants::Vary},
-    store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
+    store::{Cover, LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
     stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
 };
 
@@ -92,8 +92,6 @@ impl Variant {
             variants: self.others.iter().cloned().chain([this]).collect(),
             began: head.began,
             useful_for: head.useful_for().max(self.useful_for),
-            // In one process the fences tell.
-            since: UNIX_EPOCH,
         }
     }
 }
@@ -102,8 +100,9 @@ impl Core {
     /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
     pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> bool {
         let began = response.head.began;
-        // RFC 9111 §4.4: what was asked for before it was invalidated comes too late, and so does what may have been.
-        if self.fences.cover(&place.key, began) || since(self.clock.now(), began) > LONGEST_FORWARD {
+        // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
+        let cover = self.fences.cover(&place.key, &response.head.tags, began);
+        if cover == Some(Cover::Hard) || since(self.clock.now(), began) > LONGEST_FORWARD {
             self.counters.fenced();
             self.counters.not_stored();
             return false;

@@ -16,7 +16,7 @@ use crate::{
     key::CacheKey,
     rfc9111::age::since,
     store::{Lease, LeaseGuard},
-    stored::{Kind, Marker, Stored, Why},
+    stored::{Kind, Marker, Stored},
 };
 
 /// What a leader finds out about the other processes.
@@ -102,7 +102,7 @@ impl TurnLease {
         let Self { guard, board, marker_lifetime } = self;
         // From now on, however long the forward took.
         let lifetime = since(core.clock.now(), began).saturating_add(marker_lifetime);
-        let marker = Stored::new(Kind::Marker(Marker { began, lifetime, why: Why::NotReusable }));
+        let marker = Stored::new(Kind::Marker(Marker { began, lifetime }));
         let core = Arc::clone(core);
         in_background(
             async move {

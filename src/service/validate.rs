@@ -1,6 +1,6 @@
 //! Asking the origin whether what is stored still holds, and taking its word for it (RFC 9111 §4.3).
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, response};
@@ -14,7 +14,7 @@ use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason, Storability, selected},
     rfc9111::{age::Exchange, freshening},
-    stored::StoredResponse,
+    stored::{StoredHead, StoredResponse},
 };
 
 /// What the origin is asked to confirm.
@@ -116,8 +116,8 @@ impl Job {
             Storability::Store(plan) => match self.place(&plan) {
                 Ok(place) => {
                     self.release_unless_shareable(&plan);
-                    let stored_head = self.stored_head(&head, &plan, exchange).into();
-                    let stored = StoredResponse::new(stored_head, stored.body);
+                    let stored_head = self.freshened_head(&stored, &head, &plan, exchange);
+                    let stored = StoredResponse::new(stored_head.into(), stored.body);
                     return self.whole(head, stored, &place, Use::Store).await;
                 }
                 Err(reason) => reason,
@@ -173,8 +173,8 @@ impl Job {
             match verdict {
                 Storability::Store(plan) => {
                     if let Ok(place) = self.place(&plan) {
-                        let stored_head = self.stored_head(&head, &plan, exchange).into();
-                        self.core.keep(&place, StoredResponse::new(stored_head, stored.body.clone())).await;
+                        let stored_head = self.freshened_head(stored, &head, &plan, exchange);
+                        self.core.keep(&place, StoredResponse::new(stored_head.into(), stored.body.clone())).await;
                     }
                     return;
                 }
@@ -206,6 +206,17 @@ impl Job {
         head.headers.extend(age.map(|age| (header::AGE, age)));
         let verdict = self.asked.policy.storability(&self.candidate(&head, exchange));
         (head, verdict)
+    }
+
+    /// The head of what is stored in its place: it keeps its tags, which the origin need not repeat.
+    fn freshened_head(
+        &self,
+        stored: &StoredResponse,
+        head: &response::Parts,
+        plan: &Plan,
+        exchange: Exchange,
+    ) -> StoredHead {
+        StoredHead { tags: Arc::clone(&stored.head.tags), ..self.stored_head(head, plan, exchange) }
     }
 
     /// RFC 5861 §4: the origin has failed; what is stale is served to all that wait, if that is allowed.

@@ -1,10 +1,8 @@
 //! The object-safe twin of [`Store`]. Nothing else says `dyn` of a store.
 
-use std::time::SystemTime;
-
 use futures_util::future::BoxFuture;
 
-use super::{Lease, Peek, Put, Store, StoreError};
+use super::{Fence, Lease, Peek, Put, Store, StoreError};
 use crate::{key::CacheKey, stored::Stored};
 
 pub(crate) trait ErasedStore: Send + Sync {
@@ -12,7 +10,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>>;
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>>;
-    fn fence<'a>(&'a self, key: &'a CacheKey, at: SystemTime) -> BoxFuture<'a, Result<(), StoreError>>;
+    fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>>;
     fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>>;
 }
 
@@ -33,8 +31,8 @@ impl<T: Store> ErasedStore for T {
         Box::pin(Store::remove(self, key))
     }
 
-    fn fence<'a>(&'a self, key: &'a CacheKey, at: SystemTime) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(Store::fence(self, key, at))
+    fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(Store::fence(self, fence))
     }
 
     fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>> {

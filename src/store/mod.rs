@@ -6,6 +6,7 @@
 mod erased;
 mod error;
 mod fence;
+mod fences;
 mod lease;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -16,19 +17,20 @@ mod tiered;
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 #[cfg(feature = "memcached")]
 pub use self::memcached::{MemcachedStore, MemcachedStoreBuilder, Placement};
 #[cfg(feature = "memory")]
 pub use self::memory::MemoryStore;
-pub(crate) use self::{erased::ErasedStore, fence::Fences};
+pub(crate) use self::{
+    erased::ErasedStore,
+    fence::{Cover, Covers},
+    fences::Fences,
+};
 pub use self::{
     error::{StoreError, StoreErrorKind},
+    fence::Fence,
     lease::{Lease, LeaseGuard},
     tiered::Tiered,
 };
@@ -109,16 +111,22 @@ pub trait Store: Send + Sync + 'static {
     /// When it may still be there.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Ends what is stored under `key`, and stores nothing there that began at `at` or before: what is on its way in
-    /// another process comes too late. Default: [`remove`](Self::remove), which is enough for a store of one process,
-    /// since the cache keeps fences of its own.
+    /// Ends what the fence covers, for all processes that share the store: `get` does not find it any more, and what is
+    /// on its way comes too late. What a soft fence covers is found, and known to be stale. Default:
+    /// [`remove`](Self::remove) of the key of a hard fence, which is enough for a store of one process, since the cache
+    /// keeps fences of its own.
     ///
     /// # Errors
     ///
-    /// When what was there may still be.
-    fn fence(&self, key: &CacheKey, at: SystemTime) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let _ = at;
-        self.remove(key)
+    /// When what was there may still be found.
+    fn fence(&self, fence: &Fence) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let ended = fence.key().filter(|_| !fence.is_soft());
+        async move {
+            match ended {
+                Some(key) => self.remove(key).await,
+                None => Ok(()),
+            }
+        }
     }
 
     /// Asks for the lease of `key`: one process forwards, and the others wait for what it brings. Asked before a
@@ -151,13 +159,13 @@ pub enum Peek {
 pub enum Put {
     /// It was stored.
     Stored,
-    /// What is there began later, and stays.
+    /// What is there began later, and stays; or a [`Fence`] covers it.
     Fenced,
     /// The store keeps nothing like it.
     Declined,
 }
 
-/// What was forwarded for longer is not stored: nobody remembers what was invalidated meanwhile.
+/// What was forwarded for longer is not stored: who asked for it has long left.
 pub(crate) const LONGEST_FORWARD: Duration = Duration::from_secs(60 * 60);
 
 /// Keep a handle on your own store.
@@ -178,8 +186,8 @@ impl<T: Store> Store for Arc<T> {
         (**self).remove(key).await
     }
 
-    async fn fence(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
-        (**self).fence(key, at).await
+    async fn fence(&self, fence: &Fence) -> Result<(), StoreError> {
+        (**self).fence(fence).await
     }
 
     async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {

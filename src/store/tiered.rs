@@ -1,13 +1,10 @@
 //! Memory in front of a store that several processes share.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Lease, Peek, Put, Store, StoreError};
+use super::{Fence, Lease, Peek, Put, Store, StoreError};
 use crate::{clock::monotonic, key::CacheKey, stored::Stored};
 
 /// A near store in front of a far one: memory answers for at most
@@ -46,10 +43,11 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         self
     }
 
-    /// Keeps a copy near, of this moment. The far store is the one that counts, so nobody waits for what becomes of it.
+    /// Keeps a copy near, of this moment or of the one before that the far store has it from. The far store is the one
+    /// that counts, so nobody waits for what becomes of it.
     async fn keep_near(&self, key: &CacheKey, stored: Stored, at: Instant) {
         if !self.near_freshness.is_zero() {
-            let _ = self.near.put(key, stored.copied_at(at)).await;
+            let _ = self.near.put(key, stored.known_at(at)).await;
         }
     }
 }
@@ -57,7 +55,7 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
 impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     fn peek(&self, key: &CacheKey) -> Peek {
         match self.near.peek(key) {
-            Peek::Found(stored) if stored.is_copied_within(self.near_freshness) => Peek::Found(stored),
+            Peek::Found(stored) if stored.is_known_within(self.near_freshness) => Peek::Found(stored),
             _ => self.far.peek(key),
         }
     }
@@ -76,14 +74,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        // The far store alone knows which variants an index may mean.
-        let is_index = stored.index().is_some();
-        if !is_index {
-            // This process has it at once, whatever becomes of the other.
-            self.keep_near(key, stored.clone(), monotonic()).await;
-        }
+        // This process has it at once, whatever becomes of the other.
+        self.keep_near(key, stored.clone(), monotonic()).await;
         let put = self.far.put(key, stored).await;
-        if is_index || matches!(put, Ok(Put::Fenced)) {
+        if matches!(put, Ok(Put::Fenced)) {
             let _ = self.near.remove(key).await;
         }
         put
@@ -94,9 +88,9 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         self.far.remove(key).await
     }
 
-    async fn fence(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
-        let _ = self.near.fence(key, at).await;
-        self.far.fence(key, at).await
+    async fn fence(&self, fence: &Fence) -> Result<(), StoreError> {
+        let _ = self.near.fence(fence).await;
+        self.far.fence(fence).await
     }
 
     async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {

@@ -17,8 +17,6 @@ pub(crate) struct VariantIndex {
     pub(crate) variants: Arc<[KnownVariant]>,
     pub(crate) began: SystemTime,
     pub(crate) useful_for: Duration,
-    /// What began earlier under the key of a variant is not meant: an invalidation came in between, or may have.
-    pub(crate) since: SystemTime,
 }
 
 /// A variant that was stored: it may have been dropped since.
@@ -30,13 +28,6 @@ pub(crate) struct KnownVariant {
 }
 
 impl VariantIndex {
-    /// Takes the place of this one in a store that several processes share. An invalidation removes the index and leaves
-    /// the variants: where there is none any more, what they have from before is not to come back (RFC 9111 §4.4).
-    #[cfg(feature = "memcached")]
-    pub(crate) fn follow(&mut self, there: Option<&Self>) {
-        self.since = there.map_or(self.began, |there| there.since);
-    }
-
     /// The variants that may still be served.
     pub(crate) fn alive(&self, now: SystemTime) -> impl Iterator<Item = &KnownVariant> {
         self.variants.iter().filter(move |variant| now < variant.until)

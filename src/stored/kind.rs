@@ -23,8 +23,8 @@ use super::{Marker, StoredResponse, VariantIndex};
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub(crate) kind: Kind,
-    /// When this copy of it was made, where another store has the original.
-    copied: Option<Instant>,
+    /// The moment as of which it is known that no purge has ended it, where another store may know of one since.
+    known: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,17 +36,30 @@ pub(crate) enum Kind {
 
 impl Stored {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, copied: None }
+        Self { kind, known: None }
     }
 
-    /// The same, as a copy that was made at this moment.
-    pub(crate) fn copied_at(self, now: Instant) -> Self {
-        Self { copied: Some(now), ..self }
+    /// The same, as it is known as of this moment, or of an earlier one if that was said before.
+    pub(crate) fn known_at(self, at: Instant) -> Self {
+        Self { known: Some(self.known.map_or(at, |known| known.min(at))), ..self }
     }
 
-    /// Whether it is a copy that was made no longer ago than this.
-    pub(crate) fn is_copied_within(&self, lifetime: Duration) -> bool {
-        self.copied.is_some_and(|copied| copied.elapsed() < lifetime)
+    /// Whether it is known as of a moment no longer ago than this.
+    pub(crate) fn is_known_within(&self, lifetime: Duration) -> bool {
+        self.known.is_some_and(|known| known.elapsed() < lifetime)
+    }
+
+    /// The same under a soft fence: a response in it is stale from now on.
+    pub(crate) fn softened(mut self) -> Self {
+        if let Kind::Response(stored) = &mut self.kind {
+            stored.is_softened = true;
+        }
+        self
+    }
+
+    /// The tags of a response, sorted, each once.
+    pub(crate) fn tags(&self) -> &[Box<str>] {
+        self.response().map(|stored| &*stored.head.tags).unwrap_or_default()
     }
 
     /// The marker, if it is one.
@@ -54,14 +67,6 @@ impl Stored {
         match &self.kind {
             Kind::Marker(marker) => Some(*marker),
             Kind::Response(_) | Kind::Variants(_) => None,
-        }
-    }
-
-    /// The index of variants, if it is one.
-    pub(crate) fn index(&self) -> Option<&VariantIndex> {
-        match &self.kind {
-            Kind::Variants(index) => Some(index),
-            Kind::Response(_) | Kind::Marker(_) => None,
         }
     }
 
@@ -75,7 +80,7 @@ impl Stored {
         }
     }
 
-    /// When its forward began, or its invalidation came. What began earlier never replaces what began later.
+    /// When its forward began. What began earlier never replaces what began later.
     #[must_use]
     pub fn began(&self) -> SystemTime {
         match &self.kind {

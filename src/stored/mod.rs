@@ -8,6 +8,8 @@ mod index;
 mod interned;
 mod kind;
 mod marker;
+#[cfg(feature = "memcached")]
+pub(crate) mod raised;
 mod staleness;
 
 use std::{
@@ -23,7 +25,7 @@ pub use self::kind::Stored;
 pub(crate) use self::{
     index::{KnownVariant, VariantIndex},
     kind::Kind,
-    marker::{Marker, Why},
+    marker::Marker,
     staleness::Staleness,
 };
 use crate::{
@@ -38,6 +40,8 @@ use crate::{
 pub struct StoredResponse {
     pub(crate) head: Arc<StoredHead>,
     pub(crate) body: StoredBody,
+    /// A soft fence covers it: it is stale, however fresh.
+    pub(crate) is_softened: bool,
 }
 
 /// A complete body.
@@ -70,6 +74,8 @@ pub(crate) struct StoredHead {
     pub(crate) staleness: Staleness,
     /// The origin can be asked whether it still holds (RFC 9111 §4.3.1).
     pub(crate) has_validator: bool,
+    /// By which it can be purged: sorted, each once.
+    pub(crate) tags: Arc<[Box<str>]>,
 }
 
 impl StoredHead {
@@ -135,7 +141,7 @@ impl StoredHead {
 
 impl StoredResponse {
     pub(crate) fn new(head: Arc<StoredHead>, body: StoredBody) -> Self {
-        Self { head, body }
+        Self { head, body, is_softened: false }
     }
 
     /// The status.
@@ -178,7 +184,8 @@ impl StoredResponse {
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let fields = fields_bytes(&self.head.headers) + self.trailers().map_or(0, fields_bytes);
-        size_of::<StoredHead>() + fields + self.head.nominated.weight_bytes() + self.body.bytes.len()
+        let tags: usize = self.head.tags.iter().map(|tag| size_of_val(tag) + tag.len()).sum();
+        size_of::<StoredHead>() + fields + self.head.nominated.weight_bytes() + tags + self.body.bytes.len()
     }
 }
 
@@ -255,6 +262,7 @@ mod tests {
                 implied: false,
                 staleness: Staleness::default(),
                 has_validator: false,
+                tags: Arc::default(),
             };
 
             let found = head.without_places();

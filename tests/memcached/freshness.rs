@@ -9,7 +9,7 @@ use tower::Layer;
 use crate::{
     common::{MILLI, Origin, ask, get, reply, request, status, text},
     memcached::Memcached,
-    shared::{PATIENCE, far, process, settle_io, tiered},
+    shared::{PATIENCE, clock_of_today, far, process, settle_io, tiered},
 };
 
 const SECOND: &[(&str, &str)] = &[("cache-control", "max-age=1")];
@@ -18,7 +18,7 @@ const HOUR: &[(&str, &str)] = &[("cache-control", "max-age=3600")];
 #[tokio::test]
 async fn a_second_is_a_thousand_milliseconds_by_the_clock_however_coarse_that_of_the_server_is() {
     let memcached = Memcached::start(&[]);
-    let clock = microcache::ManualClock::new();
+    let clock = clock_of_today();
     let layer = CacheLayer::builder(far(&memcached)).clock(clock.clone()).store_deadline(PATIENCE).build().unwrap();
     let origin = Origin::default();
     let mut cache = layer.layer(origin.clone());

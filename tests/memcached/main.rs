@@ -12,6 +12,7 @@ mod memcached;
 
 mod cancellation;
 mod fault;
+mod fences;
 mod freshness;
 mod lease;
 mod lies;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use microcache::{
-    CacheLayer, Collapse, KeySpec, Lease, ManualClock, MemcachedStore, Policy, RequestHead, Store, Tenant,
-};
+use microcache::{CacheLayer, Collapse, KeySpec, Lease, MemcachedStore, Policy, RequestHead, Store, Tenant};
 use tokio::time::{sleep, timeout};
 use tower::Layer;
 
@@ -13,7 +11,7 @@ use crate::{
     lease::{forwards, patient, stampede, until},
     memcached::Memcached,
     raw,
-    shared::{PATIENCE, far, process, settle_io, tiered},
+    shared::{PATIENCE, clock_of_today, far, process, settle_io, tiered},
 };
 
 const HOUR: &[(&str, &str)] = &[("cache-control", "max-age=3600")];
@@ -143,7 +141,7 @@ async fn what_takes_the_place_of_what_was_invalidated_does_not_let_the_old_one_i
 #[tokio::test]
 async fn what_was_forwarded_for_longer_than_an_invalidation_is_remembered_is_not_stored() {
     let memcached = Memcached::start(&[]);
-    let clock = ManualClock::new();
+    let clock = clock_of_today();
     let layer = CacheLayer::builder(far(&memcached)).clock(clock.clone()).store_deadline(PATIENCE).build().unwrap();
     let origin = Origin::default();
     let mut cache = layer.layer(origin.clone());

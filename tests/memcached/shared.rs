@@ -1,8 +1,8 @@
 //! Several processes, one store: each cache here stands for a process.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use microcache::{CacheLayer, MemcachedStore, MemoryStore, Policy, Store, Tiered, contract};
+use microcache::{CacheLayer, Clock, ManualClock, MemcachedStore, MemoryStore, Policy, Store, Tiered, contract};
 use tower::Layer;
 
 use crate::{
@@ -164,6 +164,14 @@ fn a_setting_that_can_not_work_is_an_error_that_names_it() {
         let error = built.unwrap_err();
         assert_eq!(error.setting(), setting, "{error}");
     }
+}
+
+/// A clock that moves only when it is told to, and begins a little after that of the system: by that one the servers
+/// remember since when it is known what was purged.
+pub(crate) fn clock_of_today() -> ManualClock {
+    let clock = ManualClock::new();
+    clock.advance(SystemTime::now().duration_since(clock.now()).unwrap() + Duration::from_secs(60));
+    clock
 }
 
 /// Until what the cache does in the background has been done: it goes out of its own tasks.

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Inner, MemcachedStore, address::Address, driver::Settings, node::Node, placement::Placement};
+use super::{
+    Inner, MemcachedStore, address::Address, driver::Settings, fenced::FencedNode, format::Format, node::Node,
+    placement::Placement,
+};
 use crate::{layers::ConfigError, stored::codec::Codec};
 
 /// Builds a [`MemcachedStore`].
@@ -35,7 +38,7 @@ impl MemcachedStoreBuilder {
             pins: Vec::new(),
             namespace: "microcache".to_owned(),
             codec: Codec::plain(),
-            settings: Settings { deadline: DEADLINE, ..Settings::default() },
+            settings: Settings { deadline: DEADLINE, queue: QUEUE, ..Settings::default() },
         }
     }
 
@@ -94,14 +97,15 @@ impl MemcachedStoreBuilder {
             let server = Address::parse(&server).map_err(|wrong| ConfigError::new("pin", wrong))?;
             placement = placement.pin(bucket, server.to_string())?;
         }
-        let nodes = addresses.into_iter().map(|address| Node::new(address, self.settings.clone())).collect();
-        let inner = Inner {
-            nodes,
-            placement,
-            codec: self.codec,
-            namespace: self.namespace + ":",
-            max_value_bytes: self.settings.max_value_bytes,
+        let max_value_bytes = self.settings.max_value_bytes;
+        let format = Arc::new(Format { codec: self.codec, namespace: self.namespace + ":", max_value_bytes });
+        let node = |address| {
+            let node = Node::new(address, self.settings.clone());
+            Arc::new(FencedNode::new(node, Arc::clone(&format)))
         };
+        let nodes = addresses.into_iter().map(node).collect();
+        let fence_deadline = self.settings.deadline.saturating_mul(FENCE_DEADLINES);
+        let inner = Inner { nodes, placement, format, fence_deadline };
         Ok(MemcachedStore { inner: Arc::new(inner) })
     }
 
@@ -140,3 +144,9 @@ impl fmt::Debug for MemcachedStoreBuilder {
 
 /// Below the cache's own deadline for its store, so that a server that hangs is known for it.
 const DEADLINE: Duration = Duration::from_millis(40);
+
+/// A put takes three operations at once.
+const QUEUE: usize = 4_096;
+
+/// A fence takes two operations, one after the other, and a pause before.
+const FENCE_DEADLINES: u32 = 3;

@@ -91,9 +91,14 @@ impl Server {
 
     /// What is there under `key`. With `vivify`, a miss leaves a stub for so many seconds, whose lease one caller wins.
     pub(super) async fn get(&self, key: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
+        self.get_after(key, key, vivify).await
+    }
+
+    /// The same, through the connection of another key: after what was asked of that before.
+    pub(super) async fn get_after(&self, first: &str, key: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
         let token = self.token();
         let command = vec![wire::get(key, vivify, token)?];
-        self.ask(key, Some(token), command, Waiting::Got).await
+        self.ask(first, Some(token), command, Waiting::Got).await
     }
 
     /// Stores the parts of `value`, one after the other; with `cas`, in place of the item with this CAS alone.
@@ -245,4 +250,4 @@ const SILENT_DEADLINES: u32 = 4;
 const LONGEST_QUEUE: usize = 1 << 20;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

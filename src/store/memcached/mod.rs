@@ -5,30 +5,33 @@ mod breaker;
 mod builder;
 mod connection;
 mod driver;
+mod fenced;
+mod fences;
+mod format;
+mod known;
 mod node;
+mod owed;
 mod placement;
 mod replies;
 mod wire;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use futures_util::future::{OptionFuture, join, join_all};
+use tokio::time::timeout;
 
 pub use self::{builder::MemcachedStoreBuilder, placement::Placement};
 use self::{
-    node::Node,
+    fenced::{ATTEMPTS, FencedNode, STUB_SECONDS},
+    format::Format,
     wire::{Got, Outcome},
 };
-use super::{LONGEST_FORWARD, Lease, LeaseGuard, Put, Store, StoreError, StoreErrorKind};
+use super::{Fence, Lease, LeaseGuard, Put, Store, StoreError, StoreErrorKind, fence::Cover};
 use crate::{
     collapse::{FinishOnDrop, in_background},
     key::CacheKey,
     layers::ConfigError,
-    stored::{CLOCK_SKEW, Kind, Marker, Stored, Why, codec::Codec},
+    stored::Stored,
 };
 
 /// Keeps stored responses on memcached servers, so that several processes share them.
@@ -52,11 +55,10 @@ pub struct MemcachedStore {
 }
 
 struct Inner {
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<FencedNode>>,
     placement: Placement,
-    codec: Codec,
-    namespace: String,
-    max_value_bytes: usize,
+    format: Arc<Format>,
+    fence_deadline: Duration,
 }
 
 impl MemcachedStore {
@@ -80,84 +82,35 @@ impl MemcachedStore {
         &self.inner.placement
     }
 
-    fn node(&self, key: &CacheKey) -> &Node {
+    fn node(&self, key: &CacheKey) -> &Arc<FencedNode> {
         &self.inner.nodes[self.inner.placement.index_of(key)]
     }
 
-    /// What memcached calls a key: at most 250 bytes.
     fn name(&self, kind: &str, key: &CacheKey) -> String {
-        let prefix = format!("{}{kind}1:", self.inner.namespace);
-        let short = key.short_within(LONGEST_NAME - prefix.len());
-        prefix + &short
-    }
-
-    /// What is stored, if these bytes are that. Anything else is overwritten when its time comes.
-    fn decode(&self, key: &CacheKey, bytes: Bytes) -> Option<Stored> {
-        if bytes.is_empty() { None } else { self.inner.codec.decode(key, bytes).ok() }
-    }
-
-    /// When what is under `key` was last invalidated, while that is remembered.
-    async fn fenced_at(&self, key: &CacheKey) -> Result<Option<SystemTime>, StoreError> {
-        let got = self.node(key).get(&self.name("fence:", key), None).await?;
-        Ok(if let Got::Value { bytes, .. } = got { self.fence_in(key, bytes) } else { None })
-    }
-
-    fn fence_in(&self, key: &CacheKey, bytes: Bytes) -> Option<SystemTime> {
-        self.decode(key, bytes)?.marker().filter(|marker| marker.why == Why::Invalidated).map(|marker| marker.began)
-    }
-
-    /// Remembers an invalidation under a name of its own, so that nothing that is stored later ends it early.
-    async fn raise(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
-        let fence = Marker { began: at, lifetime: FENCE_LIFETIME, why: Why::Invalidated };
-        let parts = self.inner.codec.encode(key, &Stored::new(Kind::Marker(fence)));
-        let (node, name) = (self.node(key), self.name("fence:", key));
-        for _ in 0..ATTEMPTS {
-            let Got::Value { bytes, cas, .. } = node.get(&name, Some(STUB_SECONDS)).await? else { continue };
-            if self.fence_in(key, bytes).is_some_and(|there| there >= at) {
-                return Ok(());
-            }
-            let set = node.set(&name, parts.parts.to_vec(), lifetime_seconds(FENCE_LIFETIME), cas).await?;
-            if set == Outcome::Done {
-                return Ok(());
-            }
-        }
-        Err(StoreError::new(StoreErrorKind::Refused, "the invalidation was overtaken each time"))
+        self.inner.format.name(kind, key)
     }
 }
 
 impl Store for MemcachedStore {
     async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
-        Ok(match self.node(key).get(&self.name("", key), None).await? {
-            Got::Value { bytes, .. } => self.decode(key, bytes),
-            Got::Miss => None,
-        })
+        let (got, seen) = self.node(key).find(key, &self.name("", key)).await?;
+        let Got::Value { bytes, .. } = got else { return Ok(None) };
+        Ok(self.inner.format.decode(key, bytes).and_then(|stored| seen.judge(key, stored)))
     }
 
-    async fn put(&self, key: &CacheKey, mut stored: Stored) -> Result<Put, StoreError> {
-        let began = stored.began();
-        let (node, name) = (self.node(key), self.name("", key));
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        let (node, name, format) = (self.node(key), self.name("", key), &self.inner.format);
         for _ in 0..ATTEMPTS {
             // A stub if there is nothing, so that there is something to compare with.
-            let Got::Value { bytes, cas, .. } = node.get(&name, Some(STUB_SECONDS)).await? else { continue };
-            // Asked for after that: an invalidation that is not seen here has yet to remove what is there.
-            let fence = self.fenced_at(key).await?;
-            // Within a millisecond nobody knows the order.
-            if fence.is_some_and(|at| began <= at) {
+            let (got, seen) = node.find_now(key, &name, STUB_SECONDS).await?;
+            let Got::Value { bytes, cas, .. } = got else { continue };
+            let is_hidden = |stored: &Stored| seen.cover(key, stored) == Some(Cover::Hard);
+            let there = format.decode(key, bytes).filter(|there| !is_hidden(there));
+            if is_hidden(&stored) || there.is_some_and(|there| stored.began() < there.began()) {
                 return Ok(Put::Fenced);
             }
-            let there = self.decode(key, bytes).filter(|there| fence.is_none_or(|at| at < there.began()));
-            if there.as_ref().is_some_and(|there| began < there.began()) {
-                return Ok(Put::Fenced);
-            }
-            if let Kind::Variants(index) = &mut stored.kind {
-                index.follow(there.as_ref().and_then(Stored::index));
-            }
-            let parts = self.inner.codec.encode(key, &stored);
-            // A value that is too large would remove what is there, so it is never sent.
-            if parts.encoded_len() > self.inner.max_value_bytes {
-                return Ok(Put::Declined);
-            }
-            match node.set(&name, parts.parts.to_vec(), lifetime_seconds(stored.useful_for()), cas).await? {
+            let Some(parts) = format.encode(key, &stored) else { return Ok(Put::Declined) };
+            match node.node.set(&name, parts, lifetime_seconds(stored.useful_for()), cas).await? {
                 Outcome::Done => return Ok(Put::Stored),
                 // Somebody else was faster: compare again.
                 Outcome::Exists | Outcome::NotFound => {}
@@ -168,22 +121,28 @@ impl Store for MemcachedStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.node(key).delete(&self.name("", key), None).await.map(drop)
+        self.node(key).node.delete(&self.name("", key), None).await.map(drop)
     }
 
-    async fn fence(&self, key: &CacheKey, at: SystemTime) -> Result<(), StoreError> {
-        let (store, key) = (self.clone(), key.clone());
-        let both = async move {
-            // In this order: what is stored in between is removed.
-            let raised = store.raise(&key, at).await;
-            store.remove(&key).await.and(raised)
-        };
-        // To the end, also if nobody waits for it: half an invalidation is none.
-        FinishOnDrop::new(both, OPERATIONS_LIMIT).await
+    async fn fence(&self, fence: &Fence) -> Result<(), StoreError> {
+        let (kept_under, raised) = fences::kept(fence);
+        // Owed to all servers before any is waited for.
+        let owed: Vec<_> = self.inner.nodes.iter().map(|node| node.owe(&kept_under, &raised)).collect();
+        let owed = owed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let removed = fence.key().filter(|_| !fence.is_soft()).map(|key| {
+            let (store, key) = (self.clone(), key.clone());
+            // At once, and to the end also if nobody waits for it. Should it fail, the fence hides it all the same.
+            FinishOnDrop::new(async move { store.remove(&key).await }, OPERATIONS_LIMIT)
+        });
+        let all = join(join_all(owed), OptionFuture::from(removed));
+        match timeout(self.inner.fence_deadline, all).await {
+            Ok((told, _)) => told.into_iter().collect(),
+            Err(late) => Err(StoreError::new(StoreErrorKind::Timeout, late)),
+        }
     }
 
     async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
-        let (node, name) = (self.node(key).clone(), self.name("lease:", key));
+        let (node, name) = (self.node(key).node.clone(), self.name("lease:", key));
         let asked = async move {
             let Got::Value { cas, won: true, .. } = node.get(&name, Some(LEASE_SECONDS)).await? else {
                 return Ok(Lease::Held);
@@ -213,21 +172,11 @@ fn lifetime_seconds(useful_for: Duration) -> u32 {
 /// More seconds than these are a date, to memcached.
 const THIRTY_DAYS: u32 = 30 * 24 * 60 * 60;
 
-/// The longest key that memcached takes.
-const LONGEST_NAME: usize = 250;
-
-/// How long a stub lives that somebody has made to store something in its place.
-const STUB_SECONDS: u32 = 2;
-
 /// How long a lease lives whose holder does not come back: up to a second less, as memcached counts.
 const LEASE_SECONDS: u32 = 3;
-
-/// What was forwarded for longer is not stored, so an invalidation need not be remembered for longer, but for what the
-/// clocks of a fleet differ.
-const FENCE_LIFETIME: Duration = LONGEST_FORWARD.saturating_add(CLOCK_SKEW);
 
 /// Each operation has a deadline of its own, which is shorter.
 const OPERATIONS_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a write that was overtaken is tried.
-const ATTEMPTS: usize = 3;
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::try_join3;
 use tokio::time::Instant;
 
 use super::{
@@ -39,6 +40,23 @@ impl Node {
 
     pub(super) async fn get(&self, name: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
         self.ask(self.server.get(name, vivify)).await
+    }
+
+    /// The same, and then what is there under two others: in one round trip.
+    pub(super) async fn get_then(
+        &self,
+        name: &str,
+        vivify: Option<u32>,
+        others: [&str; 2],
+    ) -> Result<(Got, [Got; 2]), StoreError> {
+        let [one, other] = others.map(|other| self.server.get_after(name, other, None));
+        let (got, one, other) = self.ask(try_join3(self.server.get(name, vivify), one, other)).await?;
+        Ok((got, [one, other]))
+    }
+
+    /// For what has to be tried, however often the server has failed.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
     }
 
     pub(super) async fn set(

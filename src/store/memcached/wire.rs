@@ -108,7 +108,8 @@ pub(super) fn set(
 ) -> Result<Bytes, Fault> {
     // The length is given as the first flag, so that the value need not be copied into the command.
     let command = command(MetaOp::Set, key)?.flag(value_bytes.to_string());
-    encode(command.flag(format!("T{}", relative(ttl_seconds))), cas, token)
+    let ttl_seconds = if ttl_seconds == FOR_EVER { 0 } else { relative(ttl_seconds) };
+    encode(command.flag(format!("T{ttl_seconds}")), cas, token)
 }
 
 /// `md`.
@@ -142,6 +143,9 @@ fn relative(seconds: u32) -> u32 {
     seconds.clamp(1, 30 * 86_400)
 }
 
+/// In place of seconds: it does not expire.
+pub(super) const FOR_EVER: u32 = u32::MAX;
+
 /// The end of a line and of a value.
 pub(super) const LINE_END: &[u8] = b"\r\n";
 
@@ -163,7 +167,8 @@ mod tests {
             (get("h\u{e9}", None, 0), "mg h\u{e9} v c O0\r\n".to_owned()),
             (set("a", 5, 60, None, 1), "ms a 5 T60 O1\r\n".to_owned()),
             (set("a", 0, 0, Some(7), 1), "ms a 0 T1 C7 O1\r\n".to_owned()),
-            (set("a", 5, u32::MAX, None, 1), "ms a 5 T2592000 O1\r\n".to_owned()),
+            (set("a", 5, u32::MAX - 1, None, 1), "ms a 5 T2592000 O1\r\n".to_owned()),
+            (set("a", 5, FOR_EVER, None, 1), "ms a 5 T0 O1\r\n".to_owned()),
             (delete("a", None, 1), "md a O1\r\n".to_owned()),
             (delete("a", Some(7), 1), "md a C7 O1\r\n".to_owned()),
             (Ok(probe()), "mn\r\n".to_owned()),

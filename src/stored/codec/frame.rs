@@ -10,6 +10,7 @@ pub(super) const VERSION: u8 = 1;
 pub(super) const RESPONSE: u8 = 0;
 pub(super) const INDEX: u8 = 1;
 pub(super) const MARKER: u8 = 2;
+pub(super) const FENCES: u8 = 3;
 
 /// A frame taken apart: slices of it.
 pub(super) struct Frame {

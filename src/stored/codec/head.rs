@@ -1,6 +1,6 @@
 //! The head of a stored response.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ struct Head<'a> {
     implied: bool,
     staleness: StalenessInMillis,
     has_validator: bool,
+    tags: Vec<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -64,6 +65,7 @@ pub(super) fn write(head: &StoredHead) -> Vec<u8> {
             is_immutable,
         },
         has_validator: head.has_validator,
+        tags: head.tags.iter().map(|tag| &**tag).collect(),
     })
 }
 
@@ -90,7 +92,14 @@ pub(super) fn read(bytes: &[u8]) -> Option<StoredHead> {
             is_immutable,
         },
         has_validator: head.has_validator,
+        tags: tags(&head.tags)?,
     })
+}
+
+/// Tags as they are compared: sorted, each once.
+fn tags(tags: &[&str]) -> Option<Arc<[Box<str>]>> {
+    let are_kept = tags.len() <= MOST_TAGS && tags.is_sorted_by(|one, other| one < other);
+    are_kept.then(|| tags.iter().map(|tag| Box::from(*tag)).collect())
 }
 
 /// Whether a hit finds its places: `Age` once and first, and `Cache-Status`, if it has one, once and second. Otherwise
@@ -112,3 +121,6 @@ fn kept(mut fields: HeaderMap) -> HeaderMap {
     }
     fields.clone()
 }
+
+/// More than a response ever has.
+const MOST_TAGS: usize = 1_024;

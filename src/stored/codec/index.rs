@@ -19,7 +19,6 @@ struct Index<'a> {
     variants: Vec<Variant<'a>>,
     began: u64,
     useful_for: u64,
-    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,7 +46,6 @@ pub(super) fn write(key: &CacheKey, index: &VariantIndex) -> Vec<u8> {
         variants: index.variants.iter().map(|variant| Variant::of(key, variant)).collect(),
         began: units::millis(index.began),
         useful_for: units::at_most(index.useful_for),
-        since: units::millis(index.since),
     })
 }
 
@@ -61,7 +59,6 @@ pub(super) fn read(key: &CacheKey, bytes: &[u8]) -> Option<VariantIndex> {
         variants: index.variants.iter().map(|variant| known(key, variant)).collect::<Option<_>>()?,
         began: units::time(index.began)?,
         useful_for: Duration::from_millis(index.useful_for),
-        since: units::time(index.since)?,
     })
 }
 

@@ -9,7 +9,7 @@
 //! version   1           1
 //! flags     1           1: sealed with a key; all other bits are zero
 //! key       8 + length  the canonical key
-//! kind      1           0: a response, 1: the index of variants, 2: a marker
+//! kind      1           0: a response, 1: the index of variants, 2: a marker, 3: fences
 //! head      8 + length  what is neither body nor trailers
 //! body      8 + length
 //! trailers  8 + length
@@ -18,18 +18,18 @@
 //! ```
 //!
 //! Head and trailers are in the format of postcard. Times are milliseconds since 1970. A fraction of a millisecond is
-//! rounded so that no lifetime gets longer and no age shorter, and so that an invalidation covers no less, for no less
-//! time.
+//! rounded so that no lifetime gets longer and no age shorter, and so that a fence covers no less.
 
 mod fields;
 mod frame;
 mod head;
 mod index;
 mod marker;
+mod raised;
 mod seal;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 
 use std::{error::Error, fmt, sync::Arc};
 
@@ -37,10 +37,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    frame::{Frame, INDEX, MAGIC, MARKER, RESPONSE, VERSION},
+    frame::{FENCES, Frame, INDEX, MAGIC, MARKER, RESPONSE, VERSION},
     seal::Seal,
 };
-use super::{Kind, Stored, StoredBody, StoredResponse};
+use super::{Kind, Stored, StoredBody, StoredResponse, raised::Raised};
 use crate::key::CacheKey;
 
 /// Writes frames and reads them.
@@ -97,7 +97,16 @@ impl Codec {
             Kind::Variants(index) => (INDEX, index::write(key, index), Bytes::new(), Vec::new()),
             Kind::Marker(marker) => (MARKER, marker::write(marker), Bytes::new(), Vec::new()),
         };
-        let (start, mut end) = frame::write(self.seal.flags(), key, kind, &head, body.len(), &trailers);
+        self.write(key, kind, &head, body, &trailers)
+    }
+
+    /// The frame of the fences that stand under this key.
+    pub(crate) fn encode_fences(&self, key: &CacheKey, raised: &Raised) -> EncodedParts {
+        self.write(key, FENCES, &raised::write(raised), Bytes::new(), &[])
+    }
+
+    fn write(&self, key: &CacheKey, kind: u8, head: &[u8], body: Bytes, trailers: &[u8]) -> EncodedParts {
+        let (start, mut end) = frame::write(self.seal.flags(), key, kind, head, body.len(), trailers);
         let mark = self.seal.close([&start, &body, &end]);
         end.extend_from_slice(&mark);
         EncodedParts { parts: [start.into(), body, end.into()] }
@@ -105,10 +114,7 @@ impl Codec {
 
     /// What is stored under this key, from its frame. The body is a slice of `bytes`, all else is copied.
     pub(crate) fn decode(&self, key: &CacheKey, bytes: Bytes) -> Result<Stored, DecodeError> {
-        let frame = Frame::read(self.open(bytes)?).ok_or(DecodeError::Malformed)?;
-        if frame.key != key.as_str() {
-            return Err(DecodeError::OtherKey);
-        }
+        let frame = self.read(key, bytes)?;
         match frame.kind {
             RESPONSE => response(&frame).map(Kind::Response),
             _ if !frame.body.is_empty() || !frame.trailers.is_empty() => None,
@@ -118,6 +124,18 @@ impl Codec {
         }
         .map(Stored::new)
         .ok_or(DecodeError::Malformed)
+    }
+
+    /// The fences that stand under this key, from their frame.
+    pub(crate) fn decode_fences(&self, key: &CacheKey, bytes: Bytes) -> Result<Raised, DecodeError> {
+        let frame = self.read(key, bytes)?;
+        let is_whole = frame.kind == FENCES && frame.body.is_empty() && frame.trailers.is_empty();
+        is_whole.then(|| raised::read(&frame.head)).flatten().ok_or(DecodeError::Malformed)
+    }
+
+    fn read(&self, key: &CacheKey, bytes: Bytes) -> Result<Frame, DecodeError> {
+        let frame = Frame::read(self.open(bytes)?).ok_or(DecodeError::Malformed)?;
+        if frame.key == key.as_str() { Ok(frame) } else { Err(DecodeError::OtherKey) }
     }
 
     /// What stands between the flags and the seal, once that is verified.

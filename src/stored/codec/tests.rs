@@ -8,7 +8,11 @@ use crate::{
     field::testing::{any_headers, any_value, at, headers},
     key::{KeySpec, RequestHead, Tenant},
     rfc9111::{normal::testing::negotiating, variants::Nominated},
-    stored::{KnownVariant, Marker, Staleness, StoredHead, VariantIndex, Why, with_places},
+    stored::{
+        KnownVariant, Marker, Staleness, StoredHead, VariantIndex,
+        raised::{PLACES, RaisedPlace, SHARED},
+        with_places,
+    },
 };
 
 fn key(uri: &str) -> CacheKey {
@@ -39,6 +43,7 @@ fn head(fields: HeaderMap, nominated: Nominated) -> StoredHead {
             is_immutable: true,
         },
         has_validator: true,
+        tags: Arc::new(["a".into(), "b|\u{e9}".into()]),
     }
 }
 
@@ -77,15 +82,11 @@ fn index() -> Stored {
         known(&[("accept-encoding", "")], 4),
     ]);
     let useful_for = Duration::from_millis(60_001);
-    Stored::new(Kind::Variants(VariantIndex { names: names.into(), variants, began: at(5), useful_for, since: at(3) }))
+    Stored::new(Kind::Variants(VariantIndex { names: names.into(), variants, began: at(5), useful_for }))
 }
 
 fn marker() -> Stored {
-    Stored::new(Kind::Marker(Marker { began: at(6), lifetime: Duration::from_millis(5_001), why: Why::NotReusable }))
-}
-
-fn fence() -> Stored {
-    Stored::new(Kind::Marker(Marker { began: at(7), lifetime: Duration::from_millis(60_001), why: Why::Invalidated }))
+    Stored::new(Kind::Marker(Marker { began: at(6), lifetime: Duration::from_millis(5_001) }))
 }
 
 fn codecs() -> [Codec; 2] {
@@ -127,6 +128,16 @@ fn shown(content: &Stored) -> String {
     }
 }
 
+fn encoded_fences(codec: &Codec, key: &CacheKey, raised: &Raised) -> Bytes {
+    codec.encode_fences(key, raised).parts.concat().into()
+}
+
+fn fences_come_back(key: &CacheKey, raised: &Raised) -> bool {
+    let comes_back =
+        |codec: &Codec| codec.decode_fences(key, encoded_fences(codec, key, raised)).as_ref() == Ok(raised);
+    codecs().iter().all(comes_back)
+}
+
 fn decoded(codec: &Codec, key: &CacheKey, bytes: &[u8]) -> Result<String, DecodeError> {
     codec.decode(key, Bytes::copy_from_slice(bytes)).map(|content| shown(&content))
 }
@@ -148,7 +159,6 @@ fn frames_of_version_1_are_written_and_read_as_ever() {
         (&sealed, response(), include_bytes!("../../../tests/golden/frame_v1_sealed.bin")),
         (&plain, index(), include_bytes!("../../../tests/golden/frame_v1_index.bin")),
         (&plain, marker(), include_bytes!("../../../tests/golden/frame_v1_marker.bin")),
-        (&plain, fence(), include_bytes!("../../../tests/golden/frame_v1_fence.bin")),
     ] {
         assert_eq!(encoded(codec, &key("/a?b=1"), &content), golden);
         assert_eq!(decoded(codec, &key("/a?b=1"), golden), Ok(shown(&content)));
@@ -156,10 +166,47 @@ fn frames_of_version_1_are_written_and_read_as_ever() {
 }
 
 #[test]
+fn fences_of_version_1_are_written_and_read_as_ever() {
+    let place = |check, hard, soft| RaisedPlace { check, hard, soft };
+    let places = [(0, place(SHARED, 1, 2)), (7, place(u32::MAX, 3, 0)), (PLACES - 1, place(5, 0, 1_600_000_000_000))];
+    let raised = Raised { hard: 1_600_000_000_001, soft: 4, places: places.into() };
+    let (key, golden) = (key("/a?b=1"), &include_bytes!("../../../tests/golden/frame_v1_fences.bin")[..]);
+
+    assert_eq!(encoded_fences(&Codec::plain(), &key, &raised), golden);
+    assert_eq!(Codec::plain().decode_fences(&key, Bytes::from_static(golden)), Ok(raised));
+    for length in 0..golden.len() {
+        assert!(Codec::plain().decode_fences(&key, golden[..length].to_vec().into()).is_err(), "{length}");
+    }
+    let other = key.variant(&names(&["x-a"]), &HeaderMap::new()).unwrap();
+    let read = |key, codec: &Codec| codec.decode_fences(key, Bytes::from_static(golden)).err();
+    assert_eq!(read(&other, &Codec::plain()), Some(DecodeError::OtherKey));
+    assert_eq!(read(&key, &codecs()[1]), Some(DecodeError::Unsealed));
+}
+
+#[test]
+fn fences_out_of_place_are_refused() {
+    for (places, is_read) in [
+        (&[][..], true),
+        (&[0, 1, 1_023], true),
+        (&[1, 0], false),
+        (&[1, 1], false),
+        (&[1_024], false),
+        (&[1_023, 16_000], false),
+    ] {
+        let of_place = |place: &u64| (*place, 1_u64, 1_u64, 1_u64);
+        let head = to_bytes(&(1_u64, 1_u64, places.iter().map(of_place).collect::<Vec<_>>()));
+        let (start, end) = frame::write(seal::PLAIN, &key("/"), FENCES, &head, 0, b"");
+        let frame = resealed(&Codec::plain(), &[start, end].concat());
+
+        assert_eq!(Codec::plain().decode_fences(&key("/"), frame).is_ok(), is_read, "{places:?}");
+    }
+}
+
+#[test]
 fn every_truncation_and_every_changed_byte_is_an_error() {
     let key = key("/a?b=1");
     for codec in codecs() {
-        for content in [response(), index(), marker(), fence()] {
+        for content in [response(), index(), marker()] {
             let frame = encoded(&codec, &key, &content);
             for length in 0..frame.len() {
                 assert!(codec.decode(&key, frame.slice(..length)).is_err(), "{length} of {}", frame.len());
@@ -230,7 +277,7 @@ fn every_changed_bit_of_a_seal_is_noticed() {
 fn a_frame_for_one_key_is_nothing_under_another() {
     let variant = key("/a?b=1").variant(&names(&["x-a"]), &HeaderMap::new()).unwrap();
     for codec in codecs() {
-        for content in [response(), index(), marker(), fence()] {
+        for content in [response(), index(), marker()] {
             let frame = encoded(&codec, &key("/a?b=1"), &content);
             for other in [key("/a?b=2"), key("/a"), key("/a?b=10"), variant.clone()] {
                 assert_eq!(decoded(&codec, &other, &frame), Err(DecodeError::OtherKey), "{other}");
@@ -322,13 +369,7 @@ fn an_index_names_variants_of_its_own_key_alone() {
         let variant = KnownVariant { key, until: at(0) };
         let variants: Arc<[_]> = Arc::new([variant]);
         let useful_for = Duration::ZERO;
-        Stored::new(Kind::Variants(VariantIndex {
-            names: Arc::new([]),
-            variants,
-            began: at(0),
-            useful_for,
-            since: at(0),
-        }))
+        Stored::new(Kind::Variants(VariantIndex { names: Arc::new([]), variants, began: at(0), useful_for }))
     };
     let variant = |key: &CacheKey| key.variant(&names(&["x-a"]), &headers(&[("x-a", "1")])).unwrap();
     assert!(comes_back(&own, &at_key(variant(&own))));
@@ -352,7 +393,6 @@ fn an_index_of_more_variants_than_there_can_be_is_refused() {
             variants: (0..count).map(known).collect(),
             began: at(0),
             useful_for: Duration::ZERO,
-            since: at(0),
         };
 
         assert_eq!(comes_back(&key("/"), &Stored::new(Kind::Variants(index))), is_read, "{count}");
@@ -382,31 +422,13 @@ fn fractions_of_a_millisecond_never_make_fresher() {
 }
 
 #[test]
-fn fractions_of_a_millisecond_never_take_back_an_invalidation() {
-    let fraction = Duration::from_nanos(500_000);
-    for (why, began, lifetime) in [(Why::NotReusable, 6, 5_001), (Why::Invalidated, 7, 5_002)] {
-        let put = Marker { began: at(6) + fraction, lifetime: Duration::from_millis(5_001) + fraction, why };
-        let frame = encoded(&Codec::plain(), &key("/"), &Stored::new(Kind::Marker(put)));
-
-        let found = Codec::plain().decode(&key("/"), frame).unwrap();
-
-        assert_eq!((found.began(), found.useful_for()), (at(began), Duration::from_millis(lifetime)), "{why:?}");
-        assert!(found.response().is_none());
-    }
-}
-
-#[test]
 fn a_marker_that_says_something_else_is_refused() {
-    let Kind::Marker(marker) = fence().kind else { panic!("no marker") };
-    let head = marker::write(&marker);
-    let before_why = &head[..head.len() - 1];
+    let put = Marker { began: at(6), lifetime: Duration::from_millis(5_001) };
+    let head = marker::write(&put);
     for (name, head, body, trailers, is_read) in [
-        ("not reusable", [before_why, &[0]].concat(), &b""[..], &b""[..], true),
-        ("invalidated", [before_why, &[1]].concat(), b"", b"", true),
-        ("for an unknown cause", [before_why, &[2]].concat(), b"", b"", false),
-        ("for the last cause that a byte can say", [before_why, &[0xff]].concat(), b"", b"", false),
-        ("for no cause", before_why.to_vec(), b"", b"", false),
-        ("for two", [&head[..], &[1]].concat(), b"", b"", false),
+        ("as it was written", head.clone(), &b""[..], &b""[..], true),
+        ("with more", [&head[..], &[1]].concat(), b"", b"", false),
+        ("with less", head[..head.len() - 1].to_vec(), b"", b"", false),
         ("with a body", head.clone(), b"a", b"", false),
         ("with trailers", head.clone(), b"", b"\0", false),
     ] {
@@ -420,11 +442,30 @@ fn a_marker_that_says_something_else_is_refused() {
 }
 
 #[test]
+fn tags_that_are_not_sorted_or_too_many_are_refused() {
+    let many = |count: usize| (0..count).map(|number| format!("{number:04}").into()).collect();
+    let tags: [(Arc<[Box<str>]>, bool); 6] = [
+        (Arc::new([]), true),
+        (Arc::new(["a".into(), "b".into()]), true),
+        (Arc::new(["b".into(), "a".into()]), false),
+        (Arc::new(["a".into(), "a".into()]), false),
+        (many(1_024), true),
+        (many(1_025), false),
+    ];
+    for (tags, is_read) in tags {
+        let head = StoredHead { tags, ..head(HeaderMap::new(), Nominated::default()) };
+        let content = stored_response(head, StoredBody::default());
+
+        assert_eq!(comes_back(&key("/"), &content), is_read, "{}", shown(&content));
+    }
+}
+
+#[test]
 fn lengths_that_lie_allocate_nothing_large() {
     let key = key("/a?b=1");
     // Sequences that claim to be as long as they can: none of it may be believed.
     for claim in [&b"\xff\xff\xff\xff\x0f"[..], b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80\x80\x04"] {
-        for kind in [RESPONSE, INDEX, MARKER] {
+        for kind in [RESPONSE, INDEX, MARKER, FENCES] {
             for start in [&b""[..], b"\xc8\x01", b"\x00", b"\xc8\x01\x00\x00"] {
                 let head = [start, claim, &[0; 64]].concat();
                 let (mut frame, end) = frame::write(seal::PLAIN, &key, kind, &head, 0, b"");
@@ -432,7 +473,10 @@ fn lengths_that_lie_allocate_nothing_large() {
                 let frame = resealed(&Codec::plain(), &frame);
                 let limit = (64 * frame.len()) as u64;
 
-                let used = allocation_counter::measure(|| drop(Codec::plain().decode(&key, frame.clone())));
+                let used = allocation_counter::measure(|| {
+                    drop(Codec::plain().decode(&key, frame.clone()));
+                    drop(Codec::plain().decode_fences(&key, frame.clone()));
+                });
 
                 assert!(used.bytes_max <= limit, "{used:?} for {}", frame.len());
             }
@@ -455,7 +499,6 @@ fn the_most_that_small_frames_can_say_takes_little_memory() {
         variants: vec![variant; 64].into(),
         began: at(0),
         useful_for: Duration::ZERO,
-        since: at(0),
     }));
     for content in fields.into_iter().chain([variants]) {
         let frame = encoded(&Codec::plain(), &long, &content);
@@ -524,8 +567,8 @@ fn any_response() -> impl Strategy<Value = Stored> {
 fn any_index() -> impl Strategy<Value = Stored> {
     let few = || proptest::sample::subsequence(vec!["accept", "accept-encoding", "accept-language"], 0..=3);
     let variant = (few(), negotiating(), any_millis());
-    let times = prop::array::uniform3(any_millis());
-    (few(), vec(variant, 0..4), times).prop_map(|(few, variants, [began, useful_for, since])| {
+    let times = prop::array::uniform2(any_millis());
+    (few(), vec(variant, 0..4), times).prop_map(|(few, variants, [began, useful_for])| {
         let known = |(few, request, until): (Vec<&str>, HeaderMap, u64)| KnownVariant {
             key: key("/a?b=1").variant(&names(&few), &request).unwrap(),
             until: units::time(until).unwrap(),
@@ -535,17 +578,22 @@ fn any_index() -> impl Strategy<Value = Stored> {
             variants: variants.into_iter().map(known).collect(),
             began: units::time(began).unwrap(),
             useful_for: Duration::from_millis(useful_for),
-            since: units::time(since).unwrap(),
         }))
     })
 }
 
 fn any_marker() -> impl Strategy<Value = Stored> {
-    let why = prop_oneof![Just(Why::NotReusable), Just(Why::Invalidated)];
-    (any_millis(), any_millis(), why).prop_map(|(began, lifetime, why)| {
+    (any_millis(), any_millis()).prop_map(|(began, lifetime)| {
         let (began, lifetime) = (units::time(began).unwrap(), Duration::from_millis(lifetime));
-        Stored::new(Kind::Marker(Marker { began, lifetime, why }))
+        Stored::new(Kind::Marker(Marker { began, lifetime }))
     })
+}
+
+fn any_raised() -> impl Strategy<Value = Raised> {
+    let check = prop_oneof![Just(SHARED), any::<u32>()];
+    let place = (check, any_millis(), any_millis()).prop_map(|(check, hard, soft)| RaisedPlace { check, hard, soft });
+    let places = prop::collection::btree_map(0..PLACES, place, 0..20);
+    (any_millis(), any_millis(), places).prop_map(|(hard, soft, places)| Raised { hard, soft, places })
 }
 
 /// A kind with some bytes, or with a head that was written and then changed in a few places.
@@ -564,13 +612,20 @@ fn any_head() -> impl Strategy<Value = (u8, Vec<u8>)> {
         }
         (kind, head)
     });
-    prop_oneof![1 => (0..4_u8, any::<Vec<u8>>()), 4 => changed]
+    prop_oneof![1 => (0..5_u8, any::<Vec<u8>>()), 4 => changed]
 }
 
 proptest! {
     #[test]
     fn what_was_written_comes_back(content in prop_oneof![any_response(), any_index(), any_marker()]) {
         prop_assert!(comes_back(&key("/a?b=1"), &content), "{}", shown(&content));
+    }
+
+    #[test]
+    fn fences_that_were_written_come_back(raised in any_raised()) {
+        prop_assert!(fences_come_back(&key("/a?b=1"), &raised));
+        let frame = encoded_fences(&Codec::plain(), &key("/a?b=1"), &raised);
+        prop_assert!(Codec::plain().decode(&key("/a?b=1"), frame).is_err());
     }
 
     #[test]
@@ -593,6 +648,9 @@ proptest! {
                 // What was believed is a value like others.
                 if let Some(found) = found {
                     prop_assert!(comes_back(&key, &found), "{}", shown(&found));
+                }
+                if let Ok(found) = codec.decode_fences(&key, frame) {
+                    prop_assert!(fences_come_back(&key, &found), "{:?}", found);
                 }
             }
         }

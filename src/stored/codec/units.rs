@@ -2,14 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Rounded down, so that ages get no shorter, and what began before an invalidation (RFC 9111 §4.4) still did. A time
+/// Rounded down, so that ages get no shorter, and what began before a fence still did. A time
 /// before 1970 becomes 1970.
-pub(super) fn millis(time: SystemTime) -> u64 {
+pub(crate) fn millis(time: SystemTime) -> u64 {
     at_most(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// Rounded up: for an invalidation (RFC 9111 §4.4), so that what began before it still did.
-pub(super) fn millis_rounded_up(time: SystemTime) -> u64 {
+/// Rounded up: for a fence, so that what began before it still did.
+pub(crate) fn millis_rounded_up(time: SystemTime) -> u64 {
     at_least(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
@@ -23,7 +23,7 @@ pub(super) fn at_most(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Rounded up: for ages and invalidations.
+/// Rounded up: for ages.
 pub(super) fn at_least(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(NANOS_PER_MILLI)).unwrap_or(u64::MAX)
 }

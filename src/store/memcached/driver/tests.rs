@@ -21,7 +21,7 @@ use self::memcached::Memcached;
 use super::*;
 
 #[path = "../../../../tests/common/memcached.rs"]
-mod memcached;
+pub(in crate::store::memcached) mod memcached;
 
 /// Settings for tests that are not about time.
 fn patient() -> Settings {
