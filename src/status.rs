@@ -133,7 +133,8 @@ impl CacheStatus {
         self.ttl
     }
 
-    /// Whether the response was stored, or is being stored while it streams (§2.5).
+    /// Whether the response was stored, or is being stored while it streams (§2.5). An answer does not wait for a store
+    /// that takes its time: then it does not say so, and may be stored all the same.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored

@@ -98,7 +98,7 @@ impl Collapse {
     /// Sets how old a flight may be and still take followers. Default: 5 s.
     ///
     /// The next request after that leads a second flight. What the first one brings late does not replace
-    /// what the second one stored.
+    /// what the second one stored. The lease of a flight, where several processes share a store, is kept as long.
     pub const fn lock_age(mut self, age: Duration) -> Self {
         self.lock_age = age;
         self

@@ -157,7 +157,8 @@ impl CacheLayerBuilder {
         self
     }
 
-    /// Sets how long the store may take for one operation before the cache goes on without it. Default: 50 ms.
+    /// Sets how long the store may take, for all that one request asks of it together, before the cache goes on without
+    /// it. Default: 50 ms.
     pub fn store_deadline(mut self, deadline: Duration) -> Self {
         if deadline.is_zero() {
             let message = "zero leaves the store no time at all; give it some milliseconds".to_owned();

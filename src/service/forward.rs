@@ -26,7 +26,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         status: CacheStatus,
         leader: Option<Leader<Landed>>,
     ) -> Self {
-        let Flow { inner, core, mut request, asked, invalidation } = flow;
+        let Flow { inner, core, mut request, asked, invalidation, patience } = flow;
         // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
         let is_kept = !asked.ask.wishes().no_store;
         let validation = Validation::of(&core, lookup, &asked, request.headers()).filter(|_| is_kept);
@@ -48,6 +48,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             lease: None,
             validation,
             invalidation,
+            patience,
         });
         if let Some(validation) = &job.validation {
             validation.ask(request.headers_mut());

@@ -12,9 +12,10 @@ struct Held {
 }
 
 /// Runs `forward` as the leader of `flight`.
-pub(super) async fn hold<F: Future>(flight: String, forward: F) -> F::Output {
+pub(super) fn hold<F: Future>(flight: String, forward: F) -> impl Future<Output = F::Output> {
     let outer = HELD.try_with(Arc::clone).ok();
-    HELD.scope(Arc::new(Held { flight, outer }), forward).await
+    // Not in a future of its own, which would hold `forward` twice.
+    HELD.scope(Arc::new(Held { flight, outer }), forward)
 }
 
 /// Whether this task waits inside a forward for `flight`.

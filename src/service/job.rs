@@ -8,6 +8,7 @@ use http_body::Body;
 
 use super::{
     Asked, Core, Invalidation, Landed, answer,
+    patience::Patience,
     pump::{Use, declared_length},
     store::Place,
     turn::TurnLease,
@@ -49,6 +50,7 @@ pub(super) struct Job {
     pub(super) leader: Option<Leader<Landed>>,
     /// Other processes wait for what comes.
     pub(super) lease: Option<TurnLease>,
+    pub(super) patience: Patience,
     /// The request is for the whole response, so that the answer may be stored.
     pub(super) is_whole: bool,
 }
@@ -151,7 +153,7 @@ impl Job {
                     return self.pass(head, body, self.status.with_detail(SkipReason::Length.detail()));
                 }
                 let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
-                self.whole(head, StoredResponse::new(stored_head, body), &place, purpose).await
+                self.whole(head, StoredResponse::new(stored_head, body), place, purpose).await
             }
             Collected::Begun { chunks, rest } => {
                 let mut reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
@@ -177,25 +179,24 @@ impl Job {
         mut self: Box<Self>,
         head: response::Parts,
         stored: StoredResponse,
-        place: &Place,
+        place: Place,
         purpose: Use,
     ) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {
-        if purpose == Use::Share || stored.head.useful_for().is_zero() {
-            self.core.counters.not_stored();
-        } else if self.core.keep(place, stored.clone()).await {
-            self.status = self.status.with_stored(stored.head.initially_remaining());
+        if purpose == Use::Store && !stored.head.useful_for().is_zero() {
+            let kept = self.keep(place, stored.clone());
+            if self.patience.told(kept).await == Some(true) {
+                self.status = self.status.with_stored(stored.head.initially_remaining());
+            }
         } else {
-            self.release_others();
-        }
-        if let Some(leader) = self.leader.take() {
+            self.core.counters.not_stored();
             let landed = Landed::from(stored.clone());
-            match purpose {
-                // Stored first: who comes after the landing finds it there.
-                Use::Store => leader.bring(landed, monotonic()),
-                Use::Share => leader.spend(Some(landed)),
+            match (self.leader.take(), purpose) {
+                (Some(leader), Use::Store) => leader.bring(landed, monotonic()),
+                (Some(leader), Use::Share) => leader.spend(Some(landed)),
+                (None, _) => {}
             }
         }
         self.pass(head, CacheBody::stored(stored.body), self.status)

@@ -5,13 +5,14 @@ use std::error::Error;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{Flow, Forward, Landed, Lookup, held, turn::Turn};
+use super::{Flow, Forward, Landed, Lookup, answer, held, turn::Turn};
 use crate::{
     body::CacheBody,
     clock::monotonic,
-    collapse::{FinishOnDrop, Leader},
+    collapse::{FinishOnDrop, Leader, Overflow},
     status::CacheStatus,
 };
 
@@ -32,10 +33,11 @@ where
         lookup: Lookup,
         flight: String,
         status: CacheStatus,
+        deadline: Instant,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let finish_limit = self.asked.policy.collapse.finish_limit;
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
-        let led = held::hold(flight, self.led(leader, lookup, status));
+        let led = held::hold(flight, self.led(leader, lookup, status, deadline));
         match FinishOnDrop::new(led, finish_limit).await {
             Led::Answer(answer) => answer,
             Led::Alone(alone) => {
@@ -47,43 +49,63 @@ where
 
     /// Another flight may have landed between the look and the join: then there is nothing to forward.
     async fn led(
-        self,
+        mut self,
         leader: Leader<Landed>,
         lookup: Lookup,
         status: CacheStatus,
+        deadline: Instant,
     ) -> Led<Self, Result<Response<CacheBody<ResBody>>, S::Error>> {
         let lookup = self.core.look_now(&self.asked.key, self.request.headers()).unwrap_or(lookup);
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
             && hit.is_fresh
         {
+            self.core.counters.hit();
             let response = hit.answer(&self.asked.ask);
-            return Led::Answer(Ok(self.land(leader, &lookup, response)));
+            land(leader, &lookup);
+            return Led::Answer(Ok(response));
         }
-        let (lookup, lease) = match self.core.turn(&self.asked, self.request.headers(), lookup).await {
-            Turn::Forward(lookup, lease) => (lookup, lease),
-            Turn::Landed(lookup, response) => return Led::Answer(Ok(self.land(leader, &lookup, response))),
-            Turn::Marked(lookup) => {
-                leader.not_reusable(monotonic());
-                return Led::Alone(Box::new((self, lookup)));
+        let (mut lookup, mut lease) = (lookup, None);
+        if self.core.store.is_shared() && self.asked.policy.collapse.leases {
+            let (fields, patience) = (self.request.headers(), &mut self.patience);
+            // Apart, so that a miss in memory does not carry it.
+            match Box::pin(self.core.turn(&self.asked, fields, lookup, deadline, patience)).await {
+                Turn::Forward(found, granted) => (lookup, lease) = (found, granted),
+                Turn::Landed(found, response) => {
+                    self.core.counters.hit();
+                    land(leader, &found);
+                    return Led::Answer(Ok(response));
+                }
+                Turn::Marked(found) => {
+                    leader.not_reusable(monotonic());
+                    return Led::Alone(Box::new((self, found)));
+                }
+                Turn::Held(found) => {
+                    self.core.counters.overflowed();
+                    let stored = found.stored();
+                    let fields = self.request.headers();
+                    if let Some(response) =
+                        stored.and_then(|stored| self.core.stale(stored, &self.asked, fields, status))
+                    {
+                        land(leader, &found);
+                        return Led::Answer(Ok(response));
+                    }
+                    if self.asked.policy.collapse.overflow == Overflow::Unavailable {
+                        return Led::Answer(Ok(answer::unavailable(status.with_detail("overflow"))));
+                    }
+                    lookup = found;
+                }
             }
-        };
+        }
         let forward = Forward::new(self, &lookup, status, Some(leader)).with_lease(lease);
         Led::Answer(forward.run().await)
     }
+}
 
-    /// There is nothing to forward any more.
-    fn land(
-        &self,
-        leader: Leader<Landed>,
-        lookup: &Lookup,
-        response: Response<CacheBody<ResBody>>,
-    ) -> Response<CacheBody<ResBody>> {
-        if let Some(stored) = lookup.stored() {
-            leader.announce(Landed::from(stored.clone()), monotonic());
-        }
-        leader.land();
-        self.core.counters.hit();
-        response
+/// There is nothing to forward any more.
+pub(super) fn land(leader: Leader<Landed>, lookup: &Lookup) {
+    match lookup.stored() {
+        Some(stored) => leader.bring(stored.clone().into(), monotonic()),
+        None => leader.land(),
     }
 }
 

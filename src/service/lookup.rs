@@ -203,12 +203,8 @@ impl Core {
         }
     }
 
-    /// Looks, waiting for the store until its deadline. A store that fails has nothing.
-    pub(super) async fn look(&self, key: &CacheKey, request: &HeaderMap) -> Lookup {
-        self.look_at(key, request, false).await
-    }
-
-    /// The same; `far`: past what the store has at hand, since another process may have brought something newer.
+    /// Looks, waiting for the store until its deadline. A store that fails has nothing. `far`: past what the store has at
+    /// hand, since another process may have brought something newer.
     pub(super) async fn look_at(&self, key: &CacheKey, request: &HeaderMap, far: bool) -> Lookup {
         let Ok(found) = self.find(key, far).await else { return Lookup::Failed };
         match self.first(found, key, request) {

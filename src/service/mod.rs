@@ -8,9 +8,11 @@ mod future;
 mod held;
 mod invalidate;
 mod job;
+mod keep;
 mod lead;
 mod lookup;
 mod parts;
+mod patience;
 mod pump;
 mod refresh;
 mod settings;
@@ -38,6 +40,7 @@ use self::{
     forward::Forward,
     invalidate::Invalidation,
     lookup::Lookup,
+    patience::Patience,
     settings::{Admitted, Asked},
 };
 use crate::{
@@ -130,7 +133,8 @@ where
 impl<S: Clone> Cache<S> {
     fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Flow<S, ReqBody> {
         let core = Arc::clone(&self.settings.core);
-        Flow { inner: self.inner.clone(), core, request, asked, invalidation: None }
+        let patience = Patience::new(core.store_deadline);
+        Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience }
     }
 
     /// The origin's own response, whatever it is.
@@ -158,6 +162,7 @@ struct Flow<S, ReqBody> {
     asked: Asked,
     /// What the response makes invalid unless it is stored itself.
     invalidation: Option<Box<Invalidation>>,
+    patience: Patience,
 }
 
 impl<S, ReqBody, ResBody> Flow<S, ReqBody>
@@ -171,17 +176,17 @@ where
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Look up, reuse, or join: lead, follow, or forward alone.
-    async fn respond(self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    async fn respond(mut self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags) = (None, Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
+            let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
             let reason = match hit {
                 Ok(hit) => {
                     let (response, refresh) = (hit.answer(&self.asked.ask), hit.refresh);
-                    return Ok(self.serve(response, refresh, &lookup));
+                    return Ok(self.serve(response, refresh, lookup));
                 }
                 Err(reason) => reason,
             };
@@ -201,14 +206,14 @@ where
             };
             let fenced = self.core.fences.raised_at(&self.asked.key, &tags);
             let follower = match self.core.collapser.join(&flight, &collapse, fenced, monotonic()) {
-                Role::Leader(leader) => return self.lead(leader, lookup, flight, status).await,
+                Role::Leader(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full => return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await,
                 Role::Follower(follower) => follower,
             };
             match self.core.follow(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
-                Followed::Lead(leader) => return self.lead(leader, lookup, flight, status).await,
+                Followed::Lead(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
                 Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false)), true).await,
                 // It was purged by one of these tags: now that they are known, there is a flight that began later.
@@ -222,12 +227,12 @@ where
                 }
             }
         }
-        let lookup = self.core.look(&self.asked.key, self.request.headers()).await;
+        let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
         self.alone(lookup, CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false))).await
     }
 
     /// A hit; if it is stale, a refresh begins.
-    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: &Lookup) -> Response<B> {
+    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: Lookup) -> Response<B> {
         self.core.counters.hit();
         // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
         if refresh && !self.asked.ask.wishes().no_store {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{Core, Invalidation, Landed, job::Job, store::Place, turn::TurnLease};
+use super::{Core, Invalidation, Landed, job::Job, keep::Keep, patience::Patience, store::Place, turn::TurnLease};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
@@ -40,6 +40,7 @@ pub(super) struct Pump {
     pub(super) invalidation: Option<Box<Invalidation>>,
     /// Handed back when what came is stored, or will not be.
     pub(super) lease: Option<TurnLease>,
+    pub(super) patience: Patience,
     /// The flight of a failure that is shared, once that is published.
     pub(super) spent: Option<Announcer<Landed>>,
 }
@@ -110,23 +111,22 @@ impl Pump {
     async fn finish(&mut self, state: &FillState, trailers: Option<HeaderMap>) {
         let body = StoredBody { bytes: concatenate(&state.chunks()), trailers: trailers.map(Arc::new) };
         let response = StoredResponse::new(Arc::clone(&self.head), body.clone());
-        match &self.place {
-            Some(place) => {
-                if !self.core.keep(place, response.clone()).await {
-                    self.release_others();
-                }
+        // Who waited and has not looked yet finds it in the flight, whatever became of the fill's readers and of the
+        // store.
+        if let Some(place) = self.place.take() {
+            // There, or in the flight until it is: who comes after the end finds it.
+            let (core, leader, lease) = (Arc::clone(&self.core), self.leader.take(), self.lease.take());
+            let kept = Keep { core, place, response, leader, lease }.begin(self.patience.has_client());
+            self.patience.told(kept).await;
+        } else {
+            self.core.counters.not_stored();
+            if let Some(leader) = self.leader.take() {
+                leader.bring(Landed::from(response), monotonic());
+            } else if let Some(spent) = self.spent.take() {
+                spent.replace(Landed::from(response));
             }
-            None => self.core.counters.not_stored(),
         }
-        // What the other processes wait for is there now.
         drop(self.lease.take());
-        // Stored first: who comes after the landing finds it there. Who waited and has not looked yet finds it
-        // in the flight, whatever became of the fill's readers and of the store.
-        if let Some(leader) = self.leader.take() {
-            leader.bring(Landed::from(response), monotonic());
-        } else if let Some(spent) = self.spent.take() {
-            spent.replace(Landed::from(response));
-        }
         state.end(End::Whole(body));
     }
 
@@ -191,6 +191,7 @@ impl Job {
             leader: self.leader.take(),
             invalidation: self.invalidation.take(),
             lease: self.lease.take(),
+            patience: self.patience.take(),
             spent: None,
         };
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)

@@ -7,10 +7,10 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Core, Flow, Lookup, forward::Forward, held};
+use super::{Core, Flow, Landed, Lookup, forward::Forward, held, lead::land, patience::Patience, turn::Turn};
 use crate::{
     clock::monotonic,
-    collapse::in_background,
+    collapse::{Leader, in_background},
     status::{CacheStatus, ForwardReason},
 };
 
@@ -24,9 +24,9 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Forwards in the background, unless somebody does so already. Nobody waits for it; who can not be served stale
-    /// joins it.
-    pub(super) fn refresh(self, lookup: &Lookup) {
+    /// Forwards in the background, unless somebody does so already, here or in another process. Nobody waits for it; who
+    /// can not be served stale joins it.
+    pub(super) fn refresh(mut self, lookup: Lookup) {
         let Some(flight) = lookup.flight(&self.asked, &[], self.request.headers()) else { return };
         // No key ends so, and no flight.
         let mark = format!("{flight}|~");
@@ -37,21 +37,34 @@ where
         let collapse = &self.asked.policy.collapse;
         let Some(leader) = core.collapser.lead(&flight, collapse, monotonic()) else { return };
         let limit = collapse.finish_limit;
-        let status = CacheStatus::forward(ForwardReason::Stale);
-        let forward = held::hold(flight, Forward::new(self, lookup, status, Some(leader)).run());
+        self.patience = Patience::without_client();
         let pause = Pause { core, mark: Some(mark) };
-        in_background(
-            async move {
-                // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by
-                // its fill.
-                let response = forward.await;
-                let said = response.ok().and_then(|response| response.extensions().get::<CacheStatus>().copied());
-                if said.is_some_and(|said| said.is_stored()) {
+        in_background(held::hold(flight, self.refreshed(lookup, leader, pause)), limit);
+    }
+
+    async fn refreshed(mut self, mut lookup: Lookup, leader: Leader<Landed>, pause: Pause) {
+        let mut lease = None;
+        if self.core.store.is_shared() && self.asked.policy.collapse.leases {
+            let (fields, patience) = (self.request.headers(), &mut self.patience);
+            match self.core.look_for_turn::<ResBody>(&self.asked, fields, lookup, patience).await {
+                Turn::Forward(found, granted) => (lookup, lease) = (found, granted),
+                // Another process has done it, or does it. Who joined meanwhile, and may not have what is stale, waits for
+                // that.
+                Turn::Landed(found, _) => {
                     pause.end();
+                    return land(leader, &found);
                 }
-            },
-            limit,
-        );
+                Turn::Held(_) => return pause.end(),
+                Turn::Marked(_) => return leader.not_reusable(monotonic()),
+            }
+        }
+        let status = CacheStatus::forward(ForwardReason::Stale);
+        // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by its fill.
+        let response = Forward::new(self, &lookup, status, Some(leader)).with_lease(lease).run().await;
+        let said = response.ok().and_then(|response| response.extensions().get::<CacheStatus>().copied());
+        if said.is_some_and(|said| said.is_stored()) {
+            pause.end();
+        }
     }
 }
 

@@ -98,14 +98,14 @@ impl Variant {
 
 impl Core {
     /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
-    pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> bool {
+    pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<bool, StoreError> {
         let began = response.head.began;
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
         let cover = self.fences.cover(&place.key, &response.head.tags, began);
         if cover == Some(Cover::Hard) || since(self.clock.now(), began) > LONGEST_FORWARD {
             self.counters.fenced();
             self.counters.not_stored();
-            return false;
+            return Ok(false);
         }
         let put = match &place.variant {
             None => self.put(&place.key, Stored::new(Kind::Response(response))).await,
@@ -127,14 +127,14 @@ impl Core {
                 if let Some(flight) = &place.flight {
                     self.collapser.unmark(flight);
                 }
-                return true;
+                return Ok(true);
             }
             Ok(Put::Fenced) => self.counters.fenced(),
             Ok(Put::Declined) => {}
             Err(_) => self.counters.store_failed(),
         }
         self.counters.not_stored();
-        false
+        put.map(|_| false)
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {

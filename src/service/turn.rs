@@ -7,11 +7,17 @@ use std::{
 };
 
 use http::{HeaderMap, Response};
+use tokio::time::Instant;
 
-use super::{Asked, Core, Lookup, job::Job, store::within};
+use super::{
+    Asked, Core, Lookup,
+    job::Job,
+    patience::{BACKGROUND_LIMIT, Patience},
+    store::within,
+};
 use crate::{
     body::CacheBody,
-    clock::{later, monotonic},
+    clock::monotonic,
     collapse::in_background,
     key::CacheKey,
     rfc9111::age::since,
@@ -27,51 +33,75 @@ pub(super) enum Turn<B> {
     Landed(Lookup, Response<CacheBody<B>>),
     /// Another process has found out that there is nothing to wait for.
     Marked(Lookup),
+    /// Another process forwards yet.
+    Held(Lookup),
 }
 
 impl Core {
-    /// Waits until it is our turn to forward, or until there is no need to. Past the wait limit it is our turn all the
-    /// same.
-    pub(super) async fn turn<B>(&self, asked: &Asked, request: &HeaderMap, mut lookup: Lookup) -> Turn<B> {
-        let collapse = &asked.policy.collapse;
-        // A store that does not answer elects nobody: each process forwards once.
-        if !collapse.leases || matches!(lookup, Lookup::Failed) {
-            return Turn::Forward(lookup, None);
-        }
-        let deadline = later(monotonic(), collapse.wait_limit);
+    /// Waits until it is our turn to forward, or until there is no need to, but not past `deadline`.
+    pub(super) async fn turn<B>(
+        &self,
+        asked: &Asked,
+        request: &HeaderMap,
+        mut lookup: Lookup,
+        deadline: Instant,
+        patience: &mut Patience,
+    ) -> Turn<B> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let board = asked.board(lookup.stored_key(&asked.key));
-            let Ok(lease) = within(self.store_deadline, self.store.lease(&board)).await else {
-                self.counters.store_failed();
-                return Turn::Forward(lookup, None);
+            lookup = match self.look_for_turn(asked, request, lookup, patience).await {
+                Turn::Held(lookup) if monotonic() < deadline => lookup,
+                turn => return turn,
             };
-            // A store of one process: there is nobody else to agree with.
-            if matches!(&lease, Lease::Granted(guard) if guard.is_free()) {
-                return Turn::Forward(lookup, None);
-            }
-            // Whoever had it may have stored something since we looked.
-            lookup = self.look_at(&asked.key, request, true).await;
-            match self.reuse(&lookup, &asked.ask, request) {
-                Ok(hit) if hit.is_fresh => {
-                    let response = hit.answer(&asked.ask);
-                    return Turn::Landed(lookup, response);
-                }
-                _ if matches!(lookup, Lookup::Marked) => return Turn::Marked(lookup),
-                _ if asked.ask.credentials.any() && self.is_marked(&board).await => return Turn::Marked(lookup),
-                _ => {}
-            }
-            match lease {
-                Lease::Granted(guard) => {
-                    let marker_lifetime = collapse.marker_lifetime;
-                    return Turn::Forward(lookup, Some(TurnLease { guard, board, marker_lifetime }));
-                }
-                Lease::Held if monotonic() < deadline => {}
-                Lease::Held => return Turn::Forward(lookup, None),
-            }
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            // That time was another origin's, not the store's.
+            *patience = Patience::new(self.store_deadline);
         }
+    }
+
+    /// The same, without waiting for another process.
+    pub(super) async fn look_for_turn<B>(
+        &self,
+        asked: &Asked,
+        request: &HeaderMap,
+        lookup: Lookup,
+        patience: &mut Patience,
+    ) -> Turn<B> {
+        // A store that does not answer elects nobody: each process forwards once.
+        if matches!(lookup, Lookup::Failed) {
+            return Turn::Forward(lookup, None);
+        }
+        let collapse = &asked.policy.collapse;
+        let board = asked.board(lookup.stored_key(&asked.key));
+        let Some(Ok(lease)) = patience.wait(self.store.lease(&board, collapse.lock_age)).await else {
+            self.counters.store_failed();
+            return Turn::Forward(lookup, None);
+        };
+        let lease = match lease {
+            // There is nobody else to agree with.
+            Lease::Granted(guard) if guard.is_free() => return Turn::Forward(lookup, None),
+            Lease::Granted(guard) => {
+                Some(TurnLease { guard, board: board.clone(), marker_lifetime: collapse.marker_lifetime })
+            }
+            Lease::Held => None,
+        };
+        // Whoever had it may have stored something since we looked.
+        let found = self.look_far(&asked.key, request, patience).await;
+        match self.reuse(&found, &asked.ask, request) {
+            // What is served stale while it is refreshed need not be waited for.
+            Ok(hit) if hit.is_fresh || hit.refresh && lease.is_none() => {
+                let response = hit.answer(&asked.ask);
+                return Turn::Landed(found, response);
+            }
+            _ if matches!(found, Lookup::Marked) => return Turn::Marked(found),
+            _ if matches!(found, Lookup::Failed) => return Turn::Forward(lookup, lease),
+            _ => {}
+        }
+        if asked.ask.credentials.any() && patience.wait(self.is_marked(&board)).await == Some(true) {
+            return Turn::Marked(found);
+        }
+        if lease.is_none() { Turn::Held(found) } else { Turn::Forward(found, lease) }
     }
 
     async fn is_marked(&self, board: &CacheKey) -> bool {
@@ -111,7 +141,7 @@ impl TurnLease {
                 }
                 drop(guard);
             },
-            MARK_LIMIT,
+            BACKGROUND_LIMIT,
         );
     }
 }
@@ -134,6 +164,3 @@ fn jittered(pause: Duration) -> Duration {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
-
-/// The store has a deadline of its own, which is shorter.
-const MARK_LIMIT: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::Body;
 
@@ -118,7 +119,7 @@ impl Job {
                     self.release_unless_shareable(&plan);
                     let stored_head = self.freshened_head(&stored, &head, &plan, exchange);
                     let stored = StoredResponse::new(stored_head.into(), stored.body);
-                    return self.whole(head, stored, &place, Use::Store).await;
+                    return self.whole(head, stored, place, Use::Store).await;
                 }
                 Err(reason) => reason,
             },
@@ -126,7 +127,7 @@ impl Job {
         };
         // It may not be kept any longer as it was, unless there is only no room for it as another variant.
         if !matches!(reason, SkipReason::Variants | SkipReason::KeyTooLong) {
-            self.core.forget(&self.stored_key).await;
+            self.forget().await;
         }
         self.refuse(head, CacheBody::stored(stored.body), reason)
     }
@@ -149,7 +150,7 @@ impl Job {
     where
         CacheBody<B>: Body,
     {
-        self.core.forget(&self.stored_key).await;
+        self.forget().await;
         let lifetime = self.asked.policy.collapse.marker_lifetime;
         self.core.collapser.mark(&distrust(&self.asked.key), lifetime, monotonic());
         if let Some(response) = self.stale_if_error() {
@@ -160,8 +161,8 @@ impl Job {
     }
 
     /// §4.3.5: a 200 to a HEAD updates what is stored for GET, or shows that it has changed.
-    pub(super) async fn updated_by_head(&self, head: &response::Parts, exchange: Exchange) {
-        let Some(stored) = &self.stored else { return };
+    pub(super) async fn updated_by_head(&mut self, head: &response::Parts, exchange: Exchange) {
+        let Some(stored) = self.stored.clone() else { return };
         // §4.3.5: only what could have been chosen for this request.
         if selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err() {
             return;
@@ -169,12 +170,13 @@ impl Job {
         if freshening::head_confirms(&head.headers, &stored.head.headers, stored.body.bytes.len() as u64) {
             let mut copy = Response::new(()).into_parts().0;
             (copy.status, copy.headers, copy.extensions) = (head.status, head.headers.clone(), head.extensions.clone());
-            let (head, verdict) = self.freshened(stored, copy, &exchange);
+            let (head, verdict) = self.freshened(&stored, copy, &exchange);
             match verdict {
                 Storability::Store(plan) => {
                     if let Ok(place) = self.place(&plan) {
-                        let stored_head = self.freshened_head(stored, &head, &plan, exchange);
-                        self.core.keep(&place, StoredResponse::new(stored_head.into(), stored.body.clone())).await;
+                        let stored_head = self.freshened_head(&stored, &head, &plan, exchange);
+                        let kept = self.keep(place, StoredResponse::new(stored_head.into(), stored.body));
+                        self.patience.told(kept).await;
                     }
                     return;
                 }
@@ -182,7 +184,13 @@ impl Job {
                 Storability::Skip(_) => {}
             }
         }
-        self.core.forget(&self.stored_key).await;
+        self.forget().await;
+    }
+
+    /// What was stored for it may not be used any more.
+    async fn forget(&mut self) {
+        let (core, key) = (Arc::clone(&self.core), self.stored_key.clone());
+        self.patience.see(async move { core.forget(&key).await }.boxed()).await;
     }
 
     /// The stored response with what the origin says of it now (§3.2, §4.3.4), and what is to be done with it.

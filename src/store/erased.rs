@@ -1,5 +1,7 @@
 //! The object-safe twin of [`Store`]. Nothing else says `dyn` of a store.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use super::{Fence, Lease, Peek, Put, Store, StoreError};
@@ -11,7 +13,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>>;
     fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>>;
-    fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>>;
+    fn is_shared(&self) -> bool;
+    fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>>;
 }
 
 impl<T: Store> ErasedStore for T {
@@ -35,7 +38,11 @@ impl<T: Store> ErasedStore for T {
         Box::pin(Store::fence(self, fence))
     }
 
-    fn lease<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Lease, StoreError>> {
-        Box::pin(Store::lease(self, key))
+    fn is_shared(&self) -> bool {
+        Store::is_shared(self)
+    }
+
+    fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>> {
+        Box::pin(Store::lease(self, key, lifetime))
     }
 }

@@ -50,6 +50,10 @@ use crate::{key::CacheKey, stored::Stored};
 ///   ([`CacheLayerBuilder::store_deadline`](crate::CacheLayerBuilder::store_deadline)).
 /// * **Cancel-safe.** Any future may be dropped at any await.
 ///
+/// A store that several processes use says so ([`is_shared`](Self::is_shared)) and may have leases
+/// ([`lease`](Self::lease)), so that one of them forwards for all. One that is not shared is not asked for any: a miss
+/// costs it no more than `get` and `put`.
+///
 /// The suite `microcache::contract` (feature `test-util`) checks the first three.
 ///
 /// ```
@@ -89,8 +93,8 @@ pub trait Store: Send + Sync + 'static {
         Peek::Wait
     }
 
-    /// What is stored under `key`. Asked after `peek` said [`Peek::Wait`], and before a forward whatever it said: another
-    /// process may have stored something since.
+    /// What is stored under `key`. Asked after `peek` said [`Peek::Wait`], and where other processes use the store before a
+    /// forward whatever it said.
     ///
     /// # Errors
     ///
@@ -129,14 +133,25 @@ pub trait Store: Send + Sync + 'static {
         }
     }
 
+    /// Whether other processes use it, too. Default: no. Always the same: it is asked for each miss.
+    ///
+    /// Only then a [`lease`](Self::lease) is asked for before a forward, and after it [`get`](Self::get) once more: another
+    /// process may have stored something since.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Asks for the lease of `key`: one process forwards, and the others wait for what it brings. Asked before a
-    /// forward, when nothing reusable was found. Default: granted at once, for a store of one process.
+    /// forward, when nothing reusable was found and the store [is shared](Self::is_shared). Default: granted at once.
+    ///
+    /// It ends when its guard is dropped, soon after its process has ended, and soon after `lifetime` in any case: a
+    /// holder that hangs does not keep the others waiting.
     ///
     /// # Errors
     ///
     /// When the store can not tell. It counts as granted.
-    fn lease(&self, key: &CacheKey) -> impl Future<Output = Result<Lease, StoreError>> + Send {
-        let _ = key;
+    fn lease(&self, key: &CacheKey, lifetime: Duration) -> impl Future<Output = Result<Lease, StoreError>> + Send {
+        let _ = (key, lifetime);
         std::future::ready(Ok(Lease::Granted(LeaseGuard::free())))
     }
 }
@@ -190,7 +205,11 @@ impl<T: Store> Store for Arc<T> {
         (**self).fence(fence).await
     }
 
-    async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
-        (**self).lease(key).await
+    fn is_shared(&self) -> bool {
+        (**self).is_shared()
+    }
+
+    async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
+        (**self).lease(key, lifetime).await
     }
 }

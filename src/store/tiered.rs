@@ -74,8 +74,11 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        // This process has it at once, whatever becomes of the other.
-        self.keep_near(key, stored.clone(), monotonic()).await;
+        // A marker is for the other processes: this one may have what the far store does not take.
+        if stored.marker().is_none() {
+            // This process has it at once, whatever becomes of the other.
+            self.keep_near(key, stored.clone(), monotonic()).await;
+        }
         let put = self.far.put(key, stored).await;
         if matches!(put, Ok(Put::Fenced)) {
             let _ = self.near.remove(key).await;
@@ -93,8 +96,12 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         self.far.fence(fence).await
     }
 
-    async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
-        self.far.lease(key).await
+    fn is_shared(&self) -> bool {
+        self.far.is_shared()
+    }
+
+    async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
+        self.far.lease(key, lifetime).await
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 
 /// Answers with the path that was asked for.
 #[derive(Clone)]
-struct Echo;
+pub(crate) struct Echo;
 
 impl Service<Ask> for Echo {
     type Response = Response<TestBody>;

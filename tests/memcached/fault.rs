@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use microcache::{MemcachedStore, Policy};
+use microcache::{CacheLayer, MemcachedStore, MemoryStore, Policy, Tiered};
+use tokio::time::Instant;
+use tower::Layer;
 
 use crate::{
     common::{Origin, TestCache, ask, get, reply, status, text},
     memcached::Memcached,
-    shared::{far, process},
+    shared::{PATIENCE, far, process, settle_io},
 };
 
 pub(crate) const HOUR: &[(&str, &str)] = &[("cache-control", "max-age=3600")];
@@ -31,9 +33,20 @@ pub(crate) async fn recovers(cache: &mut TestCache, origin: &Origin) {
     panic!("the cache did not come back");
 }
 
+/// What is said to who asks again, once what came before has landed: an answer does not wait for the store.
+pub(crate) async fn landed(cache: &mut TestCache, path: &str) -> String {
+    loop {
+        let said = status(&ask(cache, get(path)).await);
+        if !said.ends_with("collapsed") {
+            return said;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 pub(crate) async fn ask_with_spare(cache: &mut TestCache, origin: &Origin, path: &str) -> String {
     origin.queue([reply(200, HOUR, "page")]);
-    let said = status(&ask(cache, get(path)).await);
+    let said = landed(cache, path).await;
     // The reply that was not needed is taken by another path.
     if said.starts_with("hit") {
         ask(cache, get(&format!("{path}/spare"))).await;
@@ -86,6 +99,37 @@ async fn a_server_that_hangs_is_left_alone_until_it_goes_on() {
 }
 
 #[tokio::test]
+async fn a_request_waits_once_for_a_server_that_hangs_and_few_wait_for_one_that_is_left_alone() {
+    const DEADLINE: Duration = Duration::from_secs(1);
+    let memcached = Memcached::start(&[]);
+    let store = MemcachedStore::builder([memcached.address()]).deadline(DEADLINE).build().unwrap();
+    let layer = CacheLayer::builder(store).store_deadline(DEADLINE).build().unwrap();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    answers(&mut cache, &origin, "/a").await;
+    settle_io().await;
+
+    memcached.pause();
+    // As long as one operation may take, and less than two do.
+    let began = Instant::now();
+    answers(&mut cache, &origin, "/b").await;
+    assert!(began.elapsed() < DEADLINE * 2, "{:?}", began.elapsed());
+    // All of it at once, so that the breaker knows.
+    let many = (0..20).map(|number| {
+        let (mut cache, origin) = (cache.clone(), origin.clone());
+        async move { answers(&mut cache, &origin, &format!("/many/{number}")).await }
+    });
+    futures_util::future::join_all(many).await;
+    settle_io().await;
+    // But for one now and then, which finds out whether it still hangs.
+    let began = Instant::now();
+    for number in 0..50 {
+        answers(&mut cache, &origin, &format!("/alone/{number}")).await;
+    }
+    assert!(began.elapsed() < DEADLINE * 10, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn what_is_too_large_for_the_server_is_passed_on_and_nothing_else_is_lost() {
     let memcached = Memcached::start(&[]);
     let store = MemcachedStore::builder([memcached.address()]).max_value_bytes(4096).build().unwrap();
@@ -95,10 +139,30 @@ async fn what_is_too_large_for_the_server_is_passed_on_and_nothing_else_is_lost(
     for _ in 0..2 {
         let answer = ask(&mut cache, get("/large")).await;
         assert_eq!(text(answer).await.unwrap().len(), 8_192);
+        settle_io().await;
     }
     assert_eq!(origin.forwards(), 2);
     answers(&mut cache, &origin, "/small").await;
     assert!(ask_with_spare(&mut cache, &origin, "/small").await.starts_with("hit"));
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_take_is_kept_near() {
+    let mut memcached = Memcached::start(&[]);
+    for is_gone in [false, true] {
+        if is_gone {
+            memcached.kill();
+        }
+        let builder = MemcachedStore::builder([memcached.address()]).deadline(PATIENCE);
+        let store = builder.max_value_bytes(4096).build().unwrap();
+        let near = MemoryStore::with_max_bytes(1 << 20);
+        let (mut cache, origin) = process(Tiered::new(near, store).near_freshness(PATIENCE * 12), Policy::new());
+        origin.queue([reply(200, HOUR, bytes::Bytes::from(vec![b'x'; 8_192]))]);
+        ask(&mut cache, get("/large")).await;
+        settle_io().await;
+        assert!(status(&ask(&mut cache, get("/large")).await).starts_with("hit"), "is_gone: {is_gone}");
+        assert_eq!(origin.forwards(), 1);
+    }
 }
 
 #[tokio::test]

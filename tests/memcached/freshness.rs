@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use microcache::{CacheLayer, Policy};
+use microcache::{Cache, CacheLayer, Policy};
 use tokio::time::{Instant, sleep};
-use tower::Layer;
+use tower::{Layer, Service};
 
 use crate::{
+    cancellation::Echo,
     common::{MILLI, Origin, ask, get, reply, request, status, text},
+    fault::landed,
     memcached::Memcached,
     shared::{PATIENCE, clock_of_today, far, process, settle_io, tiered},
 };
@@ -16,39 +18,78 @@ const SECOND: &[(&str, &str)] = &[("cache-control", "max-age=1")];
 const HOUR: &[(&str, &str)] = &[("cache-control", "max-age=3600")];
 
 #[tokio::test]
-async fn a_second_is_a_thousand_milliseconds_by_the_clock_however_coarse_that_of_the_server_is() {
+async fn a_second_is_a_thousand_milliseconds_by_the_clock_of_the_cache() {
     let memcached = Memcached::start(&[]);
     let clock = clock_of_today();
     let layer = CacheLayer::builder(far(&memcached)).clock(clock.clone()).store_deadline(PATIENCE).build().unwrap();
     let origin = Origin::default();
     let mut cache = layer.layer(origin.clone());
-    let paths: Vec<_> = (0..1_000).map(|number| format!("/{number}")).collect();
-    // What is put just after the server's clock has moved lives for nearly two seconds, just before it for one.
-    let second = memcached.stat("time");
-    while memcached.stat("time") == second {
-        sleep(5 * MILLI).await;
-    }
-    let began = Instant::now();
-    origin.queue(paths.iter().map(|_| reply(200, SECOND, "old")));
-    let puts = paths.iter().map(|path| {
-        let mut cache = cache.clone();
-        async move { ask(&mut cache, get(path)).await }
-    });
-    futures_util::future::join_all(puts).await;
-    clock.advance(999 * MILLI);
-    tokio::time::sleep_until(began + Duration::from_millis(1_100)).await;
+    let paths: Vec<_> = (0..300).map(|number| format!("/{number}")).collect();
+    // With a validator it is kept for longer than it is fresh, so that the server's clock has no say.
+    origin.queue(paths.iter().map(|_| reply(200, &[SECOND[0], ("etag", "\"old\"")], "old")));
     for path in &paths {
-        let answer = ask(&mut cache, get(path)).await;
-        assert!(status(&answer).starts_with("hit"), "{path}: {}", status(&answer));
+        ask(&mut cache, get(path)).await;
+        landed(&mut cache, path).await;
     }
-    assert_eq!(origin.forwards(), 1_000);
+    clock.advance(999 * MILLI);
+    for path in &paths {
+        let said = status(&ask(&mut cache, get(path)).await);
+        assert!(said.starts_with("hit"), "{path}: {said}");
+    }
+    assert_eq!(origin.forwards(), 300);
 
     clock.advance(MILLI);
     for path in &paths {
         origin.queue([reply(200, SECOND, "new")]);
         assert_eq!(text(ask(&mut cache, get(path)).await).await.unwrap(), "new", "{path}");
     }
-    assert_eq!(origin.forwards(), 2_000);
+    assert_eq!(origin.forwards(), 600);
+}
+
+/// Measures for how long a response of one second is found, by the clock on the wall, read through memcached alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes 26 s; MICROCACHE_LIFETIMES says how many are measured, or 1,000"]
+async fn a_second_is_a_second_by_the_clock_on_the_wall_at_any_moment_of_the_clock_of_the_server() {
+    let count = std::env::var("MICROCACHE_LIFETIMES").map_or(1_000, |count| count.parse().expect("a number"));
+    let memcached = Memcached::start(&[]);
+    let store = tiered(&memcached, Duration::ZERO);
+    let cache = CacheLayer::builder(store).store_deadline(PATIENCE).build().unwrap().layer(Echo);
+    // Forty a second, so that all parts of the server's second have their turn.
+    let begins = |number: u32| Duration::from_micros(24_900) * number;
+    let measured: Vec<_> =
+        (0..count).map(|number| tokio::spawn(lifetime(cache.clone(), number, begins(number)))).collect();
+    let mut lifetimes = Vec::new();
+    for measured in measured {
+        let (least, most) = measured.await.unwrap();
+        assert!(least <= 1_050 * MILLI && most >= 950 * MILLI, "{least:?} to {most:?}");
+        // On a busy machine some are measured too late to say.
+        if most - least <= 20 * MILLI {
+            lifetimes.push(least + (most - least) / 2);
+        }
+    }
+    lifetimes.sort_unstable();
+    let (min, p50, max) = (lifetimes[0], lifetimes[lifetimes.len() / 2], lifetimes[lifetimes.len() - 1]);
+    println!("{} of {count} lifetimes: min {min:?}, p50 {p50:?}, max {max:?}", lifetimes.len());
+    assert!(min >= 950 * MILLI && max <= 1_050 * MILLI);
+}
+
+/// The least and the most that it can have been.
+async fn lifetime(mut cache: Cache<Echo>, number: u32, begins: Duration) -> (Duration, Duration) {
+    sleep(begins).await;
+    let path = format!("/{number}");
+    let before = Instant::now();
+    cache.call(get(&path)).await.unwrap();
+    let after = Instant::now();
+    sleep(900 * MILLI).await;
+    let mut found = after;
+    loop {
+        let asked = Instant::now();
+        if !status(&cache.call(get(&path)).await.unwrap()).starts_with("hit") {
+            return (found - after, before.elapsed());
+        }
+        found = asked;
+        sleep(MILLI).await;
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use microcache::{MemcachedStore, Policy, Store};
 
 use crate::{
     common::{ask, get, status, text},
-    fault::{HOUR, answers, ask_with_spare, recovers},
+    fault::{HOUR, answers, ask_with_spare, landed, recovers},
     memcached::Memcached,
     proxy::{Proxy, Replies},
     raw,
@@ -82,6 +82,7 @@ async fn a_value_that_is_not_ours_is_a_miss_and_is_overwritten() {
     let memcached = Memcached::start(&[]);
     let (mut cache, origin) = process(far(&memcached), Policy::new());
     answers(&mut cache, &origin, "/whole").await;
+    landed(&mut cache, "/whole").await;
     let whole = raw::value(&memcached, &raw::name("/whole")).unwrap();
     let mut changed = whole.clone();
     *changed.last_mut().unwrap() ^= 1;
@@ -102,6 +103,7 @@ async fn a_value_that_is_not_ours_is_a_miss_and_is_overwritten() {
         let path = format!("/{number}");
         raw::set(&memcached, &raw::name(&path), value);
         answers(&mut cache, &origin, &path).await;
+        landed(&mut cache, &path).await;
         let again = ask(&mut cache, get(&path)).await;
         assert!(status(&again).starts_with("hit"), "{number}: {}", status(&again));
         assert_eq!(text(again).await.unwrap(), "page", "{number}");

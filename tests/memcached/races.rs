@@ -98,11 +98,13 @@ async fn variants_that_two_processes_store_at_once_are_found_after_one_forward_m
     for asked in asked {
         asked.await.unwrap();
     }
+    settle_io().await;
     for _ in 0..2 {
         for ((cache, origin), lang) in processes.iter().zip(langs) {
             origin.queue([reply(200, &fields, lang)]);
             let answer = ask(&mut cache.clone(), get_with("/", &[("x-lang", lang)])).await;
             assert_eq!(text(answer).await.unwrap(), lang);
+            settle_io().await;
         }
     }
     let (mut third, silent) = process(far(&memcached), policy());
@@ -210,10 +212,10 @@ async fn a_lease_that_is_granted_after_its_asker_has_left_is_handed_back() {
     for _ in 0..5 {
         memcached.pause();
         // Granted before it hangs, or after its asker has left.
-        drop(timeout(Duration::from_millis(50), store.lease(&key)).await);
+        drop(timeout(Duration::from_millis(50), store.lease(&key, PATIENCE)).await);
         memcached.resume();
         let granted = async {
-            while !matches!(store.lease(&key).await, Ok(Lease::Granted(_))) {
+            while !matches!(store.lease(&key, PATIENCE).await, Ok(Lease::Granted(_))) {
                 sleep(Duration::from_millis(5)).await;
             }
         };

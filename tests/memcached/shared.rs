@@ -112,8 +112,10 @@ async fn who_can_write_to_memcached_can_not_make_a_sealed_store_serve_anything()
     for (store, expected) in [(sealed(1), "ours"), (sealed(2), "theirs"), (sealed(1), "ours again")] {
         let (mut cache, origin) = process(store.unwrap(), Policy::new());
         origin.queue([reply(200, HOUR, expected)]);
-        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), expected);
-        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), expected);
+        for _ in 0..2 {
+            assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), expected);
+            settle_io().await;
+        }
     }
 }
 
@@ -124,7 +126,10 @@ async fn deployments_with_other_namespaces_share_nothing() {
         let store = MemcachedStore::builder([memcached.address()]).deadline(PATIENCE).namespace(name).build();
         let (mut cache, origin) = process(store.unwrap(), Policy::new());
         origin.queue([reply(200, HOUR, "own")]);
-        assert!(status(&ask(&mut cache, get("/")).await).contains("stored"), "{name}");
+        for said in ["fwd=uri-miss", "hit"] {
+            assert!(status(&ask(&mut cache, get("/")).await).starts_with(said), "{name}");
+            settle_io().await;
+        }
         assert_eq!(origin.forwards(), 1);
     }
 }

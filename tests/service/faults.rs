@@ -99,8 +99,8 @@ async fn a_store_that_hangs_costs_its_deadline_and_no_more() {
 
     assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "one");
 
-    // One look and one put, each to its deadline; the timer is a millisecond coarse.
-    assert!(begin.elapsed() <= Duration::from_millis(2 * 21), "{:?}", begin.elapsed());
+    // One look; nobody waits for the put. The timer is a millisecond coarse.
+    assert!(begin.elapsed() <= Duration::from_millis(21), "{:?}", begin.elapsed());
 }
 
 /// Looks as if it had not yet got what it has, for some looks.

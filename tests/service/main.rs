@@ -17,6 +17,7 @@ mod invalidation;
 mod keys;
 mod readiness;
 mod said;
+mod shared;
 mod stale;
 mod validation;
 mod variants;

@@ -9,6 +9,7 @@ mod fenced;
 mod fences;
 mod format;
 mod known;
+mod lease;
 mod node;
 mod owed;
 mod placement;
@@ -26,13 +27,8 @@ use self::{
     format::Format,
     wire::{Got, Outcome},
 };
-use super::{Fence, Lease, LeaseGuard, Put, Store, StoreError, StoreErrorKind, fence::Cover};
-use crate::{
-    collapse::{FinishOnDrop, in_background},
-    key::CacheKey,
-    layers::ConfigError,
-    stored::Stored,
-};
+use super::{Fence, Lease, Put, Store, StoreError, StoreErrorKind, fence::Cover};
+use crate::{collapse::FinishOnDrop, key::CacheKey, layers::ConfigError, stored::Stored};
 
 /// Keeps stored responses on memcached servers, so that several processes share them.
 ///
@@ -141,19 +137,12 @@ impl Store for MemcachedStore {
         }
     }
 
-    async fn lease(&self, key: &CacheKey) -> Result<Lease, StoreError> {
-        let (node, name) = (self.node(key).node.clone(), self.name("lease:", key));
-        let asked = async move {
-            let Got::Value { cas, won: true, .. } = node.get(&name, Some(LEASE_SECONDS)).await? else {
-                return Ok(Lease::Held);
-            };
-            Ok(Lease::Granted(LeaseGuard::new(move || {
-                // Handed back at once, if this one is still ours.
-                in_background(async move { node.delete(&name, Some(cas)).await.map(drop) }, OPERATIONS_LIMIT);
-            })))
-        };
-        // What is granted when nobody waits for it any more is handed back, too.
-        FinishOnDrop::new(asked, OPERATIONS_LIMIT).await
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
+        lease::ask(self.node(key).node.clone(), self.name("lease:", key), lifetime).await
     }
 }
 
@@ -163,17 +152,16 @@ impl fmt::Debug for MemcachedStore {
     }
 }
 
-/// memcached's own clock is one second coarse: it is only the ceiling, what is fresh says the frame.
+/// memcached's own clock is one second coarse: it is only the ceiling, what is fresh says the frame. That clock moves
+/// once a second, so it is up to a second behind when it is told, and its next step may come early: one second more
+/// would be just enough, and was not always.
 fn lifetime_seconds(useful_for: Duration) -> u32 {
-    let seconds = useful_for.as_secs().saturating_add(u64::from(useful_for.subsec_nanos() > 0)).saturating_add(1);
+    let seconds = useful_for.as_secs().saturating_add(u64::from(useful_for.subsec_nanos() > 0)).saturating_add(2);
     u32::try_from(seconds).unwrap_or(u32::MAX).min(THIRTY_DAYS)
 }
 
 /// More seconds than these are a date, to memcached.
 const THIRTY_DAYS: u32 = 30 * 24 * 60 * 60;
-
-/// How long a lease lives whose holder does not come back: up to a second less, as memcached counts.
-const LEASE_SECONDS: u32 = 3;
 
 /// Each operation has a deadline of its own, which is shorter.
 const OPERATIONS_LIMIT: Duration = Duration::from_secs(60);

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     clock::monotonic,
+    collapse::in_background,
     store::{StoreError, StoreErrorKind},
 };
 
@@ -77,13 +78,12 @@ impl Node {
         match self.breaker.permit(self.since.elapsed()) {
             Permit::Go(ticket) => self.watch(ticket, operation).await,
             Permit::Probe(ticket) => {
-                // The server may be half up: it is asked for nothing first.
-                self.watch(ticket, self.server.probe()).await?;
-                operation.await
+                // Nobody waits for a server that may still hang.
+                let node = self.clone();
+                in_background(async move { node.watch(ticket, node.server.probe()).await }, PROBE_LIMIT);
+                Err(left_alone())
             }
-            Permit::Refused => {
-                Err(StoreError::new(StoreErrorKind::Refused, "the server failed lately and is left alone"))
-            }
+            Permit::Refused => Err(left_alone()),
         }
     }
 
@@ -131,6 +131,13 @@ impl Drop for AskedFor<'_> {
         self.told(Some(if has_waited { StoreErrorKind::Timeout } else { StoreErrorKind::Refused }));
     }
 }
+
+fn left_alone() -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, "the server failed lately and is left alone")
+}
+
+/// The operation has a deadline of its own, which is shorter.
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 fn jitter() -> u16 {
     let [first, second, ..] = RandomState::new().hash_one(0).to_le_bytes();

@@ -1,0 +1,93 @@
+//! What came, on its way into the store. The answer does not wait for a store that takes its time.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::BoxFuture};
+
+use super::{
+    Core, Landed,
+    job::Job,
+    patience::{BACKGROUND_LIMIT, Patience},
+    store::Place,
+    turn::TurnLease,
+};
+use crate::{
+    clock::{later, monotonic},
+    collapse::{Leader, in_background},
+    stored::StoredResponse,
+};
+
+/// A response, its place in the store, and who waits for it to be there.
+pub(super) struct Keep {
+    pub(super) core: Arc<Core>,
+    pub(super) place: Place,
+    pub(super) response: StoredResponse,
+    pub(super) leader: Option<Leader<Landed>>,
+    pub(super) lease: Option<TurnLease>,
+}
+
+/// What is known of it when the answer could go out.
+pub(super) enum Kept {
+    /// Whether it is stored; none if who comes after the answer finds it in the flight, until it is stored.
+    Told(Option<bool>),
+    /// What is left to do, and to be waited for.
+    Waits(BoxFuture<'static, bool>),
+}
+
+impl Keep {
+    /// Who waits is answered, and who comes joins the flight, until it is stored: there, or in the flight, whoever may
+    /// have it finds it at any moment.
+    pub(super) fn begin(self, has_client: bool) -> Kept {
+        let Self { core, place, response, leader, lease } = self;
+        let now = core.clock.now();
+        let remaining = response.head.remaining(response.head.age(now), now);
+        let landed = Landed::from(response.clone());
+        let mut kept = async move {
+            let began = response.head.began;
+            let kept = core.keep(&place, response).await;
+            match (lease, &kept) {
+                // The other processes need not wait for the next one either. A store that fails says nothing of that.
+                (Some(lease), Ok(false)) => lease.mark(&core, began),
+                (lease, _) => drop(lease),
+            }
+            kept.unwrap_or(false)
+        }
+        .boxed();
+        match ((&mut kept).now_or_never(), leader) {
+            (Some(is_stored), leader) => {
+                // Stored first: who comes after the landing finds it there.
+                if let Some(leader) = leader {
+                    leader.bring(landed, monotonic());
+                }
+                Kept::Told(Some(is_stored))
+            }
+            (None, None) => Kept::Waits(kept),
+            (None, Some(leader)) => {
+                leader.announce(landed, later(monotonic(), remaining));
+                let rest = kept.inspect(move |_| leader.land()).boxed();
+                if !has_client {
+                    return Kept::Waits(rest);
+                }
+                in_background(rest, BACKGROUND_LIMIT);
+                Kept::Told(None)
+            }
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn keep(&mut self, place: Place, response: StoredResponse) -> Kept {
+        let (core, leader, lease) = (Arc::clone(&self.core), self.leader.take(), self.lease.take());
+        Keep { core, place, response, leader, lease }.begin(self.patience.has_client())
+    }
+}
+
+impl Patience {
+    /// Whether it is stored, if that is known when the answer can go out.
+    pub(super) async fn told(&mut self, kept: Kept) -> Option<bool> {
+        match kept {
+            Kept::Told(is_stored) => is_stored,
+            Kept::Waits(rest) => self.see(rest).await,
+        }
+    }
+}

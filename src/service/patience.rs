@@ -1,0 +1,92 @@
+//! How long one request waits for the store, all in all.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use http::HeaderMap;
+use tokio::time::timeout;
+
+use super::{Core, Lookup};
+use crate::{clock::monotonic, collapse::in_background, key::CacheKey};
+
+/// What is left of the time that a request may wait for the store.
+///
+/// A store that hangs costs a request its deadline once, however many operations there are; after that only what the
+/// store knows at once counts.
+#[derive(Debug)]
+pub(super) struct Patience {
+    left: Duration,
+    has_client: bool,
+}
+
+impl Patience {
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self { left: deadline, has_client: true }
+    }
+
+    /// That of the background.
+    pub(super) fn without_client() -> Self {
+        Self { left: BACKGROUND_LIMIT, has_client: false }
+    }
+
+    /// What is left, for those that read what came.
+    pub(super) fn take(&mut self) -> Self {
+        Self::new(std::mem::take(&mut self.left))
+    }
+
+    /// Whether somebody waits for the answer.
+    pub(super) fn has_client(&self) -> bool {
+        self.has_client
+    }
+
+    /// What comes of it in time.
+    pub(super) async fn wait<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
+        let mut asked = pin!(asked);
+        // A store that need not wait needs no timer either.
+        if let Some(at_once) = asked.as_mut().now_or_never() {
+            return Some(at_once);
+        }
+        if self.left.is_zero() {
+            return None;
+        }
+        let began = monotonic();
+        let told = timeout(self.left, asked).await.ok();
+        self.left = self.left.saturating_sub(began.elapsed());
+        told
+    }
+
+    /// The same, and what takes longer is finished in the background.
+    pub(super) async fn see<T: Send + 'static>(&mut self, mut asked: BoxFuture<'static, T>) -> Option<T> {
+        let told = self.wait(&mut asked).await;
+        if told.is_none() {
+            in_background(asked, BACKGROUND_LIMIT);
+        }
+        told
+    }
+}
+
+impl Core {
+    /// Looks for as long as the request has patience. A store that fails has nothing.
+    pub(super) async fn look(&self, key: &CacheKey, request: &HeaderMap, patience: &mut Patience) -> Lookup {
+        match self.look_now(key, request) {
+            Some(lookup) => lookup,
+            // Apart, so that a miss in memory does not carry it.
+            None => Box::pin(self.look_patiently(key, request, false, patience)).await,
+        }
+    }
+
+    /// The same past what the store has at hand, since another process may have brought something newer.
+    pub(super) async fn look_far(&self, key: &CacheKey, request: &HeaderMap, patience: &mut Patience) -> Lookup {
+        self.look_patiently(key, request, true, patience).await
+    }
+
+    async fn look_patiently(&self, key: &CacheKey, request: &HeaderMap, far: bool, patience: &mut Patience) -> Lookup {
+        patience.wait(self.look_at(key, request, far)).await.unwrap_or_else(|| {
+            self.counters.store_failed();
+            Lookup::Failed
+        })
+    }
+}
+
+/// Whatever is finished in the background has deadlines of its own, which are shorter.
+pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
