@@ -285,7 +285,7 @@ mod tests {
             split in 0..30_usize,
             folds in 0..3_u8,
             path in 0..40_u8,
-            millis in 0..101_u64,
+            millis in 1..101_u64,
         ) {
             let (some, others) = fences.split_at(split.min(fences.len()));
             let (mut there, news) = (items(others), items(some));
