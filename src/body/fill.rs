@@ -7,7 +7,10 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -106,6 +109,8 @@ struct Filling {
     state: Arc<FillState>,
     pump: Shared<Pump>,
     finish_limit: Duration,
+    /// How often a reader has looked whether the pump goes on.
+    looks: AtomicU64,
 }
 
 /// Starts fills and hands out readers.
@@ -125,7 +130,12 @@ impl Fill {
                 }
             });
         };
-        FillReader::new(Arc::new(Filling { state, pump: pump.boxed().shared(), finish_limit }))
+        FillReader::new(Arc::new(Filling {
+            state,
+            pump: pump.boxed().shared(),
+            finish_limit,
+            looks: AtomicU64::new(0),
+        }))
     }
 }
 
@@ -229,10 +239,13 @@ impl FillReader {
     }
 
     fn help(&mut self, cx: &mut Context<'_>) {
-        if let Some(pump) = &mut self.pump
-            && Pin::new(pump).poll(cx).is_ready()
-        {
+        let Some(pump) = &mut self.pump else { return };
+        let look = self.filling.looks.fetch_add(1, SeqCst) + 1;
+        if Pin::new(pump).poll(cx).is_ready() {
             self.pump = None;
+        } else if self.filling.looks.load(SeqCst) != look {
+            // Somebody else has looked meanwhile, and left it to this one, which may be gone before it looks again.
+            self.filling.state.change(|_| {});
         }
     }
 

@@ -15,6 +15,7 @@ use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason, Storability, selected},
     rfc9111::{age::Exchange, freshening},
+    store::Cover,
     stored::{StoredHead, StoredResponse},
 };
 
@@ -163,8 +164,11 @@ impl Job {
     /// §4.3.5: a 200 to a HEAD updates what is stored for GET, or shows that it has changed.
     pub(super) async fn updated_by_head(&mut self, head: &response::Parts, exchange: Exchange) {
         let Some(stored) = self.stored.clone() else { return };
-        // §4.3.5: only what could have been chosen for this request.
-        if selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err() {
+        // §4.4: what was invalidated meanwhile does not come back. §4.3.5: only what could have been chosen for this
+        // request.
+        if self.core.fences.cover(&self.asked.key, &stored.head.tags, stored.head.began) == Some(Cover::Hard)
+            || selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err()
+        {
             return;
         }
         if freshening::head_confirms(&head.headers, &stored.head.headers, stored.body.bytes.len() as u64) {

@@ -9,6 +9,7 @@ mod common;
 mod cancellation;
 mod failure;
 mod fills;
+mod leaving;
 mod limits;
 mod sharing;
 mod threads;

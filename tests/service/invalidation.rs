@@ -1,6 +1,9 @@
 //! What an unsafe method makes invalid (RFC 9111 §4.4).
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Uri, header::ACCEPT};
@@ -246,4 +249,35 @@ async fn what_is_invalidated_leaves_the_store_and_what_is_not_there_costs_it_not
     ask(&mut cache, request("POST", "/b", &[])).await;
 
     assert_eq!(*diary.1.lock().unwrap(), ["put |GET|shop.example|/a", "remove |GET|shop.example|/a"]);
+}
+
+#[tokio::test]
+async fn what_was_invalidated_does_not_come_back_by_a_head_that_was_on_its_way() {
+    let (mut cache, origin, clock) = cache(Policy::new());
+    origin.queue([ok("old")]);
+    ask(&mut cache, get("/")).await;
+    clock.advance(2 * SECOND);
+
+    // A GET leads, a HEAD waits for it: what the HEAD has found is the old one, which is stale.
+    let mut leads = send(&mut cache, get("/"));
+    assert_pending!(leads.poll());
+    let mut head = send(&mut cache, request("HEAD", "/", &[]));
+    assert_pending!(head.poll());
+    // The resource is changed, and who changed it knows.
+    let mut change = send(&mut cache, request("POST", "/", &[]));
+    assert_pending!(change.poll());
+    origin.reply_last(ok("done"));
+    assert_eq!(assert_ready_ok!(change.poll()).status(), 200);
+    clock.advance(Duration::from_millis(1));
+    // What the GET brings is for nobody else, so the HEAD goes on its own.
+    origin.reply(reply(200, &[("cache-control", "private")], "yours"));
+    assert_ready_ok!(leads.poll());
+    assert_pending!(head.poll());
+    origin.reply(ok(""));
+    assert_eq!(assert_ready_ok!(head.poll()).status(), 200);
+    settle().await;
+
+    origin.queue([ok("new")]);
+    let answer = ask(&mut cache, get("/")).await;
+    assert_eq!(text(answer).await.unwrap(), "new");
 }
