@@ -13,10 +13,10 @@ use http::{HeaderName, HeaderValue};
 /// What is interned stays for as long as the process lives: `MOST` values of at most `LONGEST` bytes. Only what an
 /// origin says gets here, never what a client says.
 pub(crate) fn interned(name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
-    let text = value.to_str().ok().filter(|text| text.len() <= LONGEST)?;
-    if !FEW_VALUES.contains(&name.as_str()) || value.is_sensitive() {
+    if !has_few_values(name) || value.is_sensitive() {
         return None;
     }
+    let text = value.to_str().ok().filter(|text| text.len() <= LONGEST)?;
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
     if let Some(there) = known.get(text) {
@@ -35,29 +35,32 @@ static KNOWN: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
 const MOST: usize = 1_024;
 const LONGEST: usize = 128;
 
-/// Fields whose values are a matter of configuration, not of the single response.
-const FEW_VALUES: [&str; 20] = [
-    "accept-ranges",
-    "access-control-allow-credentials",
-    "access-control-allow-headers",
-    "access-control-allow-methods",
-    "access-control-allow-origin",
-    "allow",
-    "cache-control",
-    "content-encoding",
-    "content-language",
-    "content-security-policy",
-    "content-type",
-    "cross-origin-resource-policy",
-    "permissions-policy",
-    "referrer-policy",
-    "server",
-    "strict-transport-security",
-    "vary",
-    "via",
-    "x-content-type-options",
-    "x-frame-options",
-];
+/// Whether the values of a field are a matter of configuration, not of the single response.
+fn has_few_values(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept-ranges"
+            | "access-control-allow-credentials"
+            | "access-control-allow-headers"
+            | "access-control-allow-methods"
+            | "access-control-allow-origin"
+            | "allow"
+            | "cache-control"
+            | "content-encoding"
+            | "content-language"
+            | "content-security-policy"
+            | "content-type"
+            | "cross-origin-resource-policy"
+            | "permissions-policy"
+            | "referrer-policy"
+            | "server"
+            | "strict-transport-security"
+            | "vary"
+            | "via"
+            | "x-content-type-options"
+            | "x-frame-options"
+    )
+}
 
 #[cfg(test)]
 mod tests {

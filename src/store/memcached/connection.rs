@@ -8,13 +8,13 @@ use std::{
     collections::VecDeque,
     fmt,
     future::{Future, poll_fn},
-    io::{self, IoSlice},
+    io,
     pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{mpsc, oneshot},
@@ -22,8 +22,9 @@ use tokio::{
 };
 
 use super::{
+    outgoing::Outgoing,
     replies::{Replies, Reply, Said},
-    wire::{Fault, Got, Outcome},
+    wire::{Fault, Got, LINE_END, Outcome},
 };
 use crate::{
     clock::{later, monotonic},
@@ -38,8 +39,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 /// One command, as bytes, and who waits for its reply.
 #[derive(Debug)]
 pub(super) struct Operation {
-    /// The line, then the value and its end.
-    pub(super) command: Vec<Bytes>,
+    pub(super) line: Vec<u8>,
+    /// The parts of the value that follows the line, if one does.
+    pub(super) value: Option<Vec<Bytes>>,
     pub(super) token: Option<u64>,
     /// It is not begun after this. Whoever waits for it watches the time, too.
     pub(super) until: Instant,
@@ -93,8 +95,7 @@ pub(super) struct Limits {
 pub(super) struct Connection {
     stream: Box<dyn Stream>,
     limits: Limits,
-    outgoing: VecDeque<Bytes>,
-    outgoing_bytes: usize,
+    outgoing: Outgoing,
     /// Replies are owed in this order.
     in_flight: VecDeque<(Option<u64>, Waiting)>,
     replies: Replies,
@@ -113,8 +114,7 @@ impl Connection {
         Self {
             stream,
             limits,
-            outgoing: VecDeque::new(),
-            outgoing_bytes: 0,
+            outgoing: Outgoing::default(),
             in_flight: VecDeque::new(),
             replies: Replies::new(limits.max_value_bytes),
             silent_since: now,
@@ -139,7 +139,7 @@ impl Connection {
         loop {
             let busy = !self.in_flight.is_empty();
             let took = self.take(operations, cx);
-            let read = self.read(cx)?;
+            let read_bytes = self.read(cx)?;
             if took && busy && !self.gathering {
                 // While the server is busy, whoever else is ready to ask may do so first, and share the write.
                 self.gathering = true;
@@ -147,11 +147,16 @@ impl Connection {
                 return Poll::Pending;
             }
             self.gathering = false;
-            let wrote = self.write(cx)?;
+            let wrote = self.outgoing.write(&mut self.stream, cx)?;
             if self.ending && self.in_flight.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if !(took || read || wrote) {
+            if read_bytes >= TURN_BYTES && !self.in_flight.is_empty() {
+                // Who got a value uses it while the processor has it at hand, and gives its memory back.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !(took || read_bytes > 0 || wrote) {
                 return self.poll_patience(cx);
             }
         }
@@ -160,7 +165,7 @@ impl Connection {
     /// Takes what is asked, as much as there is room for.
     fn take(&mut self, operations: &mut mpsc::Receiver<Operation>, cx: &mut Context<'_>) -> bool {
         let mut now = None;
-        while !self.ending && self.in_flight.len() < self.limits.in_flight && self.outgoing_bytes < OUTGOING_BYTES {
+        while !self.ending && self.has_room() {
             match operations.poll_recv(cx) {
                 Poll::Ready(Some(operation)) => self.begin(operation, *now.get_or_insert_with(monotonic)),
                 Poll::Ready(None) => self.ending = true,
@@ -168,6 +173,14 @@ impl Connection {
             }
         }
         now.is_some()
+    }
+
+    fn has_room(&self) -> bool {
+        // The next replies are likely to be as long as the last one was.
+        let owed_bytes = self.in_flight.len().saturating_mul(self.replies.last_bytes());
+        self.in_flight.len() < self.limits.in_flight
+            && owed_bytes < OWED_BYTES
+            && self.outgoing.bytes() < OUTGOING_BYTES
     }
 
     fn begin(&mut self, operation: Operation, now: Instant) {
@@ -178,45 +191,17 @@ impl Connection {
         if self.in_flight.is_empty() {
             self.silent_since = now;
         }
-        for part in operation.command.into_iter().filter(|part| !part.is_empty()) {
-            self.outgoing_bytes = self.outgoing_bytes.saturating_add(part.len());
-            self.outgoing.push_back(part);
+        self.outgoing.push_short(&operation.line);
+        if let Some(value) = operation.value {
+            value.into_iter().for_each(|part| self.outgoing.push(part));
+            self.outgoing.push_short(LINE_END);
         }
         self.in_flight.push_back((operation.token, operation.waiting));
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
-        let mut moved = false;
-        while !self.outgoing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, part) in slices.iter_mut().zip(&self.outgoing) {
-                *slice = IoSlice::new(part);
-            }
-            let parts = self.outgoing.len().min(SLICES);
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..parts])? {
-                Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                Poll::Ready(bytes) => self.written(bytes),
-                Poll::Pending => break,
-            }
-            moved = true;
-        }
-        Ok(moved)
-    }
-
-    fn written(&mut self, mut bytes: usize) {
-        self.outgoing_bytes = self.outgoing_bytes.saturating_sub(bytes);
-        while let Some(part) = self.outgoing.front_mut() {
-            if bytes < part.len() {
-                part.advance(bytes);
-                return;
-            }
-            bytes -= part.len();
-            self.outgoing.pop_front();
-        }
-    }
-
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
-        let mut moved = false;
+    /// Says how many bytes there were; from [`TURN_BYTES`] on there may be more.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, Fault> {
+        let mut bytes = 0;
         loop {
             let mut answered = false;
             while let Some(reply) = self.replies.next()? {
@@ -226,15 +211,18 @@ impl Connection {
             if answered {
                 self.silent_since = monotonic();
             }
+            if bytes >= TURN_BYTES {
+                return Ok(bytes);
+            }
             let mut room = self.replies.room();
             match pin!(self.stream.read_buf(&mut room)).poll(cx)? {
                 Poll::Ready(0) if self.in_flight.is_empty() && self.replies.is_empty() => {
                     self.ending = true;
-                    return Ok(moved);
+                    return Ok(bytes);
                 }
                 Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Poll::Ready(_) => moved = true,
-                Poll::Pending => return Ok(moved),
+                Poll::Ready(more) => bytes += more,
+                Poll::Pending => return Ok(bytes),
             }
         }
     }
@@ -283,5 +271,91 @@ pub(super) fn too_late() -> Fault {
 /// No more is taken while so much waits to be written; one value may go beyond.
 const OUTGOING_BYTES: usize = 256 * 1024;
 
-/// How many parts one write takes.
-const SLICES: usize = 128;
+/// No more is taken while the replies that are owed are likely to be longer. What the socket can not take waits in the
+/// server, and then it is our reading that has to drive its sending.
+const OWED_BYTES: usize = 512 * 1024;
+
+/// How much is read before others may run.
+const TURN_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use tokio::io::ReadBuf;
+    use tokio_test::task;
+
+    use super::*;
+
+    const VALUE_BYTES: usize = 10_000;
+
+    /// A server that takes all, and has replied to everything before it was asked: the bytes from here on.
+    struct Hasty {
+        replies: Vec<u8>,
+        read: Arc<AtomicUsize>,
+    }
+
+    impl AsyncRead for Hasty {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let rest = &self.replies[self.read.load(SeqCst)..];
+            if rest.is_empty() {
+                return Poll::Pending;
+            }
+            let bytes = rest.len().min(room.remaining());
+            room.put_slice(&rest[..bytes]);
+            self.read.fetch_add(bytes, SeqCst);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Hasty {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn between_two_turns_of_reading_the_others_may_run() {
+        let (asks, mut operations) = mpsc::channel(100);
+        let (mut callers, mut replies) = (Vec::new(), Vec::new());
+        for token in 0..100 {
+            let (caller, answer) = oneshot::channel();
+            let until = later(monotonic(), Duration::from_secs(60));
+            let (line, waiting) = (b"mg a v\r\n".to_vec(), Waiting::Got(caller));
+            asks.try_send(Operation { line, value: None, token: Some(token), until, waiting }).unwrap();
+            callers.push(answer);
+            replies.extend_from_slice(format!("VA {VALUE_BYTES} c1 O{token:x}\r\n").as_bytes());
+            replies.extend_from_slice(&[b'x'; VALUE_BYTES]);
+            replies.extend_from_slice(LINE_END);
+        }
+        drop(asks);
+        let (all, read) = (replies.len(), Arc::new(AtomicUsize::new(0)));
+        let stream = Box::new(Hasty { replies, read: Arc::clone(&read) });
+        let limits = Limits { in_flight: 100, max_value_bytes: 1 << 20, silence: Duration::from_secs(60) };
+        let first = operations.try_recv().unwrap();
+        let mut carrying = task::spawn(Connection::new(stream, limits).carry(first, &mut operations));
+
+        let mut before = 0;
+        while carrying.poll().is_pending() {
+            assert!(carrying.is_woken() || read.load(SeqCst) == all, "it waits, and there is more");
+            let turn = read.load(SeqCst) - before;
+            assert!(turn < TURN_BYTES + 2 * VALUE_BYTES, "{turn} bytes in a turn");
+            before += turn;
+        }
+
+        for mut answer in callers {
+            assert!(matches!(answer.try_recv(), Ok(Ok(Got::Value { bytes, .. })) if bytes.len() == VALUE_BYTES));
+        }
+    }
+}

@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     address::Address,
     connection::{Connection, Limits, Operation, Stream, Waiting, too_late},
-    wire::{self, Fault, Got, LINE_END, Outcome},
+    wire::{self, Fault, Got, Outcome},
 };
 use crate::{
     clock::{later, monotonic},
@@ -97,8 +97,8 @@ impl Server {
     /// The same, through the connection of another key: after what was asked of that before.
     pub(super) async fn get_after(&self, first: &str, key: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
         let token = self.token();
-        let command = vec![wire::get(key, vivify, token)?];
-        self.ask(first, Some(token), command, Waiting::Got).await
+        let line = wire::get(key, vivify, token)?;
+        self.ask(first, Some(token), line, None, Waiting::Got).await
     }
 
     /// Stores the parts of `value`, one after the other; with `cas`, in place of the item with this CAS alone.
@@ -116,20 +116,19 @@ impl Server {
         }
         let token = self.token();
         let line = wire::set(key, value_bytes, ttl_seconds, cas, token)?;
-        let command = std::iter::once(line).chain(value).chain([Bytes::from_static(LINE_END)]).collect();
-        self.ask(key, Some(token), command, Waiting::Outcome).await
+        self.ask(key, Some(token), line, Some(value), Waiting::Outcome).await
     }
 
     /// Removes what is there under `key`; with `cas`, the item with this CAS alone.
     pub(super) async fn delete(&self, key: &str, cas: Option<u64>) -> Result<Outcome, StoreError> {
         let token = self.token();
-        let command = vec![wire::delete(key, cas, token)?];
-        self.ask(key, Some(token), command, Waiting::Outcome).await
+        let line = wire::delete(key, cas, token)?;
+        self.ask(key, Some(token), line, None, Waiting::Outcome).await
     }
 
     /// Whether the server answers at all.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        self.ask("", None, vec![wire::probe()], Waiting::Alive).await
+        self.ask("", None, wire::probe(), None, Waiting::Alive).await
     }
 
     fn token(&self) -> u64 {
@@ -140,12 +139,13 @@ impl Server {
         &self,
         key: &str,
         token: Option<u64>,
-        command: Vec<Bytes>,
+        line: Vec<u8>,
+        value: Option<Vec<Bytes>>,
         waiting: fn(oneshot::Sender<Result<T, StoreError>>) -> Waiting,
     ) -> Result<T, StoreError> {
         let until = later(monotonic(), self.shared.settings.deadline);
         let (caller, answer) = oneshot::channel();
-        self.shared.hand_over(key, Operation { command, token, until, waiting: waiting(caller) })?;
+        self.shared.hand_over(key, Operation { line, value, token, until, waiting: waiting(caller) })?;
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Fault::new(StoreErrorKind::Io, "the runtime of the connection has ended").into()),

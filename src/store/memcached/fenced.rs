@@ -69,7 +69,7 @@ impl FencedNode {
     /// What the server has said of the fences under a key. Where it has none, they are begun anew.
     async fn learn(&self, key: &CacheKey, got: Got, at: Instant) -> Result<Known, StoreError> {
         let raised = match got {
-            Got::Value { bytes, .. } => self.format.decode_fences(key, bytes),
+            Got::Value { bytes, .. } => self.format.decode_fences(key, &bytes),
             Got::Miss => None,
         };
         match raised {
@@ -92,7 +92,7 @@ impl FencedNode {
         for _ in 0..ATTEMPTS {
             let at = monotonic();
             let Got::Value { bytes, cas, .. } = server.get(&name, Some(STUB_SECONDS)).await? else { continue };
-            let mut raised = match self.format.decode_fences(key, bytes) {
+            let mut raised = match self.format.decode_fences(key, &bytes) {
                 Some(there) if there.has(news) => return Ok(self.remember(key, there, at)),
                 Some(there) => there,
                 None => Raised::anew(SystemClock.now()),

@@ -31,7 +31,7 @@ impl Format {
     }
 
     /// What is stored, if these bytes are that. Anything else is overwritten when its time comes.
-    pub(super) fn decode(&self, key: &CacheKey, bytes: Bytes) -> Option<Stored> {
+    pub(super) fn decode(&self, key: &CacheKey, bytes: &Bytes) -> Option<Stored> {
         if bytes.is_empty() { None } else { self.codec.decode(key, bytes).ok() }
     }
 
@@ -41,7 +41,7 @@ impl Format {
     }
 
     /// The fences, if these bytes are that.
-    pub(super) fn decode_fences(&self, key: &CacheKey, bytes: Bytes) -> Option<Raised> {
+    pub(super) fn decode_fences(&self, key: &CacheKey, bytes: &[u8]) -> Option<Raised> {
         if bytes.is_empty() { None } else { self.codec.decode_fences(key, bytes).ok() }
     }
 

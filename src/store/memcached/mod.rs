@@ -11,6 +11,7 @@ mod format;
 mod known;
 mod lease;
 mod node;
+mod outgoing;
 mod owed;
 mod placement;
 mod replies;
@@ -91,7 +92,7 @@ impl Store for MemcachedStore {
     async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
         let (got, seen) = self.node(key).find(key, &self.name("", key)).await?;
         let Got::Value { bytes, .. } = got else { return Ok(None) };
-        Ok(self.inner.format.decode(key, bytes).and_then(|stored| seen.judge(key, stored)))
+        Ok(self.inner.format.decode(key, &bytes).and_then(|stored| seen.judge(key, stored)))
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
@@ -101,7 +102,7 @@ impl Store for MemcachedStore {
             let (got, seen) = node.find_now(key, &name, STUB_SECONDS).await?;
             let Got::Value { bytes, cas, .. } = got else { continue };
             let is_hidden = |stored: &Stored| seen.cover(key, stored) == Some(Cover::Hard);
-            let there = format.decode(key, bytes).filter(|there| !is_hidden(there));
+            let there = format.decode(key, &bytes).filter(|there| !is_hidden(there));
             if is_hidden(&stored) || there.is_some_and(|there| stored.began() < there.began()) {
                 return Ok(Put::Fenced);
             }

@@ -75,12 +75,13 @@ impl Node {
     }
 
     async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        match self.breaker.permit(self.since.elapsed()) {
-            Permit::Go(ticket) => self.watch(ticket, operation).await,
+        let now = monotonic();
+        match self.breaker.permit(now.duration_since(self.since)) {
+            Permit::Go(ticket) => self.watch(ticket, now, operation).await,
             Permit::Probe(ticket) => {
                 // Nobody waits for a server that may still hang.
                 let node = self.clone();
-                in_background(async move { node.watch(ticket, node.server.probe()).await }, PROBE_LIMIT);
+                in_background(async move { node.watch(ticket, now, node.server.probe()).await }, PROBE_LIMIT);
                 Err(left_alone())
             }
             Permit::Refused => Err(left_alone()),
@@ -90,9 +91,10 @@ impl Node {
     async fn watch<T>(
         &self,
         ticket: Ticket,
+        began: Instant,
         operation: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let mut asked = AskedFor { node: self, ticket: Some(ticket), began: monotonic() };
+        let mut asked = AskedFor { node: self, ticket: Some(ticket), began };
         let result = operation.await;
         asked.told(result.as_ref().err().map(StoreError::kind));
         result
@@ -109,13 +111,13 @@ struct AskedFor<'a> {
 impl AskedFor<'_> {
     fn told(&mut self, failure: Option<StoreErrorKind>) {
         let Some(ticket) = self.ticket.take() else { return };
-        let (breaker, now) = (&self.node.breaker, self.node.since.elapsed());
+        let breaker = &self.node.breaker;
         match failure {
             None => breaker.succeeded(ticket),
             // It was this operation that was refused; the server works.
-            Some(StoreErrorKind::Refused) => breaker.abandoned(ticket, now),
+            Some(StoreErrorKind::Refused) => breaker.abandoned(ticket, self.node.since.elapsed()),
             Some(StoreErrorKind::Timeout | StoreErrorKind::Io | StoreErrorKind::Corrupt) => {
-                breaker.failed(ticket, now, jitter());
+                breaker.failed(ticket, self.node.since.elapsed(), jitter());
             }
         }
     }

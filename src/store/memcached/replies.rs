@@ -62,9 +62,10 @@ pub(super) struct Replies {
     input: BytesMut,
     unfinished: Option<Unfinished>,
     max_value_bytes: usize,
+    last_bytes: usize,
 }
 
-/// A reply whose value is still being read, into a place of its own.
+/// A reply whose value is still being read, into a place of its own. What is behind it may be read along.
 #[derive(Debug)]
 struct Unfinished {
     said: Said,
@@ -77,16 +78,18 @@ struct Unfinished {
 
 impl Replies {
     pub(super) fn new(max_value_bytes: usize) -> Self {
-        Self { input: BytesMut::new(), unfinished: None, max_value_bytes }
+        Self { input: BytesMut::new(), unfinished: None, max_value_bytes, last_bytes: 0 }
     }
 
     /// Where what is read next belongs. There is room in it once [`next`](Self::next) has given nothing.
     pub(super) fn room(&mut self) -> Limit<&mut BytesMut> {
         if let Some(unfinished) = self.unfinished.as_mut().filter(|unfinished| unfinished.skip_bytes == 0) {
-            let room = unfinished.missing_bytes();
+            let room = unfinished.value.capacity() - unfinished.value.len();
             return (&mut unfinished.value).limit(room);
         }
-        let room = READ_BYTES.saturating_sub(self.input.len());
+        // Behind one long value there is likely another: what is read of it with its line has to be copied.
+        let most = if self.last_bytes > READ_BYTES { READ_BYTES_BETWEEN } else { READ_BYTES };
+        let room = most.saturating_sub(self.input.len());
         self.input.reserve(room);
         (&mut self.input).limit(room)
     }
@@ -97,7 +100,10 @@ impl Replies {
             Some(unfinished) => unfinished,
             None => match self.next_line()? {
                 None => return Ok(None),
-                Some(Line::Whole(reply)) => return Ok(Some(reply)),
+                Some(Line::Whole(reply)) => {
+                    self.last_bytes = 0;
+                    return Ok(Some(reply));
+                }
                 Some(Line::Before(unfinished)) => unfinished,
             },
         };
@@ -115,7 +121,15 @@ impl Replies {
             self.unfinished = Some(unfinished);
             return Ok(None);
         }
+        // There is nothing before it: all of the input went into the value.
+        self.input.extend_from_slice(unfinished.beyond());
+        self.last_bytes = unfinished.whole_bytes;
         unfinished.finish().map(|said| Some(Reply::Said(said)))
+    }
+
+    /// The length of the last value; zero if the last reply had none.
+    pub(super) fn last_bytes(&self) -> usize {
+        self.last_bytes
     }
 
     fn next_line(&mut self) -> Result<Option<Line>, Fault> {
@@ -126,7 +140,7 @@ impl Replies {
         let Some(line) = self.input[..=end].strip_suffix(LINE_END) else {
             return Err(Fault::corrupt("half the end of a line"));
         };
-        let line = read_line(line, self.max_value_bytes)?;
+        let line = read_line(line, self.max_value_bytes, self.input.len() - end - 1)?;
         self.input.advance(end + 1);
         Ok(Some(line))
     }
@@ -142,11 +156,17 @@ impl Unfinished {
         self.whole_bytes.saturating_sub(self.value.len())
     }
 
+    /// What was read along of the next replies.
+    fn beyond(&self) -> &[u8] {
+        self.value.get(self.whole_bytes..).unwrap_or_default()
+    }
+
     fn finish(mut self) -> Result<Said, Fault> {
         let bytes = self.whole_bytes.saturating_sub(LINE_END.len());
-        if self.value.split_off(bytes) != LINE_END {
+        if self.value.get(bytes..self.whole_bytes) != Some(LINE_END) {
             return Err(Fault::corrupt("a value that does not end where it was to"));
         }
+        self.value.truncate(bytes);
         Ok(Said { value: self.value.freeze(), ..self.said })
     }
 }
@@ -158,7 +178,8 @@ enum Line {
     Before(Unfinished),
 }
 
-fn read_line(line: &[u8], max_value_bytes: usize) -> Result<Line, Fault> {
+/// Reads a line that so many bytes are there after.
+fn read_line(line: &[u8], max_value_bytes: usize, following: usize) -> Result<Line, Fault> {
     let response = match MetaResponse::parse_header(line) {
         Ok(response) => response,
         Err(Error::Server(why)) => return Ok(Line::Whole(Reply::Failed(Fault::refused(why)))),
@@ -185,7 +206,10 @@ fn read_line(line: &[u8], max_value_bytes: usize) -> Result<Line, Fault> {
     // Somebody else's, or from other settings: it is as good as empty, and no reason to end what others wait for.
     let skip_bytes = if length > max_value_bytes { length } else { 0 };
     let whole_bytes = (length - skip_bytes).saturating_add(LINE_END.len());
-    Ok(Line::Before(Unfinished { said, value: BytesMut::with_capacity(whole_bytes), skip_bytes, whole_bytes }))
+    // With the rest of it, the line of the next is read, and it is known at once where that belongs.
+    let beyond = if whole_bytes > following { LONGEST_LINE } else { 0 };
+    let value = BytesMut::with_capacity(whole_bytes.saturating_add(beyond));
+    Ok(Line::Before(Unfinished { said, value, skip_bytes, whole_bytes }))
 }
 
 fn read_token(token: &[u8]) -> Result<u64, Fault> {
@@ -201,6 +225,9 @@ const LONGEST_VALUE: usize = 1 << 30;
 
 /// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
+
+/// How much is read at once between long values: room for any line.
+const READ_BYTES_BETWEEN: usize = 2 * LONGEST_LINE;
 
 #[cfg(test)]
 mod tests {
@@ -347,6 +374,32 @@ mod tests {
         }
         let cut = long.replace("x\r\n", "xx\r\n");
         assert_eq!(kind::<()>(Err(replies(cut.as_bytes(), 4_096).1.unwrap())), StoreErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn behind_a_long_value_a_line_is_read_and_behind_anything_else_much() {
+        let mut replies = Replies::new(MOST);
+        let long = format!("VA {} c1 O1\r\n{}\r\n", 2 * READ_BYTES, "x".repeat(2 * READ_BYTES));
+        let usual = (0, READ_BYTES);
+        for (reply, expected) in [
+            ("EN O1\r\n", usual),
+            (&long, (2 * READ_BYTES + LINE_END.len(), READ_BYTES_BETWEEN)),
+            ("VA 3 c1 O1\r\nabc\r\n", (5, READ_BYTES)),
+            (&long, (2 * READ_BYTES + LINE_END.len(), READ_BYTES_BETWEEN)),
+            ("SERVER_ERROR out of memory\r\n", usual),
+            (&long, (2 * READ_BYTES + LINE_END.len(), READ_BYTES_BETWEEN)),
+            ("HD O1\r\n", usual),
+        ] {
+            let (mut rest, mut taken) = (reply.as_bytes(), None);
+            while taken.is_none() {
+                let mut room = replies.room();
+                let (now, later) = rest.split_at(rest.len().min(room.remaining_mut()));
+                room.put_slice(now);
+                rest = later;
+                taken = replies.next().unwrap();
+            }
+            assert_eq!((replies.last_bytes(), replies.room().remaining_mut()), expected, "{reply:.20}");
+        }
     }
 
     /// Something that looks like replies.

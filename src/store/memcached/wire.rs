@@ -89,7 +89,7 @@ impl From<Error> for Fault {
 }
 
 /// `mg`: the value and its CAS. With `vivify`, a miss makes a stub for so many seconds, which one caller wins.
-pub(super) fn get(key: &str, vivify: Option<u32>, token: u64) -> Result<Bytes, Fault> {
+pub(super) fn get(key: &str, vivify: Option<u32>, token: u64) -> Result<Vec<u8>, Fault> {
     let command = command(MetaOp::Get, key)?.flag("v").flag("c");
     let command = match vivify {
         Some(seconds) => command.flag(format!("N{}", relative(seconds))),
@@ -105,7 +105,7 @@ pub(super) fn set(
     ttl_seconds: u32,
     cas: Option<u64>,
     token: u64,
-) -> Result<Bytes, Fault> {
+) -> Result<Vec<u8>, Fault> {
     // The length is given as the first flag, so that the value need not be copied into the command.
     let command = command(MetaOp::Set, key)?.flag(value_bytes.to_string());
     let ttl_seconds = if ttl_seconds == FOR_EVER { 0 } else { relative(ttl_seconds) };
@@ -113,13 +113,13 @@ pub(super) fn set(
 }
 
 /// `md`.
-pub(super) fn delete(key: &str, cas: Option<u64>, token: u64) -> Result<Bytes, Fault> {
+pub(super) fn delete(key: &str, cas: Option<u64>, token: u64) -> Result<Vec<u8>, Fault> {
     encode(command(MetaOp::Delete, key)?, cas, token)
 }
 
 /// `mn`, which takes no token.
-pub(super) fn probe() -> Bytes {
-    Bytes::from_static(b"mn\r\n")
+pub(super) fn probe() -> Vec<u8> {
+    b"mn\r\n".to_vec()
 }
 
 fn command(operation: MetaOp, key: &str) -> Result<MetaCommand, Fault> {
@@ -130,12 +130,14 @@ fn command(operation: MetaOp, key: &str) -> Result<MetaCommand, Fault> {
     Ok(MetaCommand::new(operation, key))
 }
 
-fn encode(command: MetaCommand, cas: Option<u64>, token: u64) -> Result<Bytes, Fault> {
+fn encode(command: MetaCommand, cas: Option<u64>, token: u64) -> Result<Vec<u8>, Fault> {
     let command = match cas {
         Some(cas) => command.flag(format!("C{cas}")),
         None => command,
     };
-    Ok(Bytes::from(command.flag(format!("O{token:x}")).encode()?))
+    let mut line = Vec::with_capacity(USUAL_LINE);
+    command.flag(format!("O{token:x}")).encode_into(&mut line)?;
+    Ok(line)
 }
 
 /// Seconds that mean seconds from now: zero would be for ever, and more than thirty days a date.
@@ -151,6 +153,9 @@ pub(super) const LINE_END: &[u8] = b"\r\n";
 
 /// memcached's.
 const LONGEST_KEY: usize = 250;
+
+/// Longer than most lines are.
+const USUAL_LINE: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,5 @@
 //! What stands where in a frame.
 
-use bytes::Bytes;
-
 use crate::key::CacheKey;
 
 pub(super) const MAGIC: [u8; 4] = *b"\x9cmcf";
@@ -13,19 +11,19 @@ pub(super) const MARKER: u8 = 2;
 pub(super) const FENCES: u8 = 3;
 
 /// A frame taken apart: slices of it.
-pub(super) struct Frame {
-    pub(super) key: Bytes,
+pub(super) struct Frame<'a> {
+    pub(super) key: &'a [u8],
     pub(super) kind: u8,
-    pub(super) head: Bytes,
-    pub(super) body: Bytes,
-    pub(super) trailers: Bytes,
+    pub(super) head: &'a [u8],
+    pub(super) body: &'a [u8],
+    pub(super) trailers: &'a [u8],
 }
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Takes apart what stands between the flags and the seal.
-    pub(super) fn read(mut rest: Bytes) -> Option<Self> {
+    pub(super) fn read(mut rest: &'a [u8]) -> Option<Self> {
         let key = section(&mut rest)?;
-        let kind = *take(&mut rest, 1)?.first()?;
+        let kind = *rest.split_off_first()?;
         let frame =
             Self { key, kind, head: section(&mut rest)?, body: section(&mut rest)?, trailers: section(&mut rest)? };
         rest.is_empty().then_some(frame)
@@ -59,9 +57,8 @@ pub(super) fn write(
 }
 
 /// A frame without its magic, version and flags.
-pub(super) fn after_prelude(mut frame: Bytes) -> Option<Bytes> {
-    take(&mut frame, PRELUDE_BYTES)?;
-    Some(frame)
+pub(super) fn after_prelude(frame: &[u8]) -> Option<&[u8]> {
+    frame.get(PRELUDE_BYTES..)
 }
 
 fn push_length(out: &mut Vec<u8>, length: usize) {
@@ -70,13 +67,9 @@ fn push_length(out: &mut Vec<u8>, length: usize) {
 }
 
 /// Takes a length, and as many bytes as it says.
-fn section(rest: &mut Bytes) -> Option<Bytes> {
-    let length = u64::from_be_bytes(*take(rest, LENGTH_BYTES)?.first_chunk()?);
-    take(rest, usize::try_from(length).ok()?)
-}
-
-fn take(rest: &mut Bytes, length: usize) -> Option<Bytes> {
-    (length <= rest.len()).then(|| rest.split_to(length))
+fn section<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = u64::from_be_bytes(*rest.split_off(..LENGTH_BYTES)?.first_chunk()?);
+    rest.split_off(..usize::try_from(length).ok()?)
 }
 
 /// Magic, version and flags.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
@@ -69,17 +70,18 @@ pub(super) fn write(head: &StoredHead) -> Vec<u8> {
     })
 }
 
-pub(super) fn read(bytes: &[u8]) -> Option<StoredHead> {
+/// With `kept`, which these bytes are part of, the values of its fields are slices of that.
+pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
     let head: Head<'_> = from_bytes(bytes)?;
     let StalenessInMillis { is_forbidden, while_revalidate, if_error, is_immutable } = head.staleness;
-    let fields = header_map(&head.fields)?;
+    let fields = header_map(&head.fields, kept)?;
     let names = sorted_names(&head.nominated)?;
     has_places(&fields, head.has_status_place).then_some(())?;
     Some(StoredHead {
         status: StatusCode::from_u16(head.status).ok()?,
-        headers: kept(fields),
+        headers: compact(fields),
         has_status_place: head.has_status_place,
-        nominated: Nominated::new(&names, &header_map(&head.nominated_lines)?),
+        nominated: Nominated::new(&names, &header_map(&head.nominated_lines, None)?),
         began: units::time(head.began)?,
         response_time: units::time(head.response_time)?,
         initial_age: Duration::from_millis(head.initial_age),
@@ -113,7 +115,7 @@ fn has_places(fields: &HeaderMap, has_status_place: bool) -> bool {
 }
 
 /// The fields as they are kept: with shared values, and without room to spare.
-fn kept(mut fields: HeaderMap) -> HeaderMap {
+fn compact(mut fields: HeaderMap) -> HeaderMap {
     for (name, value) in &mut fields {
         if let Some(twin) = interned::interned(name, value) {
             *value = twin;

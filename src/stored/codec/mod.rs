@@ -13,7 +13,7 @@
 //! head      8 + length  what is neither body nor trailers
 //! body      8 + length
 //! trailers  8 + length
-//! seal      16          BLAKE3 of all before it, truncated
+//! seal      16          XXH3 with 128 bits of all before it, the most significant byte first
 //!           32          if sealed with a key: keyed BLAKE3 of all before it
 //! ```
 //!
@@ -112,14 +112,15 @@ impl Codec {
         EncodedParts { parts: [start.into(), body, end.into()] }
     }
 
-    /// What is stored under this key, from its frame. The body is a slice of `bytes`, all else is copied.
-    pub(crate) fn decode(&self, key: &CacheKey, bytes: Bytes) -> Result<Stored, DecodeError> {
+    /// What is stored under this key, from its frame. The body is a slice of `bytes`, and so are the values of fields
+    /// beside one; all else is copied.
+    pub(crate) fn decode(&self, key: &CacheKey, bytes: &Bytes) -> Result<Stored, DecodeError> {
         let frame = self.read(key, bytes)?;
         match frame.kind {
-            RESPONSE => response(&frame).map(Kind::Response),
+            RESPONSE => response(&frame, bytes).map(Kind::Response),
             _ if !frame.body.is_empty() || !frame.trailers.is_empty() => None,
-            INDEX => index::read(key, &frame.head).map(Kind::Variants),
-            MARKER => marker::read(&frame.head).map(Kind::Marker),
+            INDEX => index::read(key, frame.head).map(Kind::Variants),
+            MARKER => marker::read(frame.head).map(Kind::Marker),
             _ => None,
         }
         .map(Stored::new)
@@ -127,19 +128,19 @@ impl Codec {
     }
 
     /// The fences that stand under this key, from their frame.
-    pub(crate) fn decode_fences(&self, key: &CacheKey, bytes: Bytes) -> Result<Raised, DecodeError> {
+    pub(crate) fn decode_fences(&self, key: &CacheKey, bytes: &[u8]) -> Result<Raised, DecodeError> {
         let frame = self.read(key, bytes)?;
         let is_whole = frame.kind == FENCES && frame.body.is_empty() && frame.trailers.is_empty();
-        is_whole.then(|| raised::read(&frame.head)).flatten().ok_or(DecodeError::Malformed)
+        is_whole.then(|| raised::read(frame.head)).flatten().ok_or(DecodeError::Malformed)
     }
 
-    fn read(&self, key: &CacheKey, bytes: Bytes) -> Result<Frame, DecodeError> {
+    fn read<'a>(&self, key: &CacheKey, bytes: &'a [u8]) -> Result<Frame<'a>, DecodeError> {
         let frame = Frame::read(self.open(bytes)?).ok_or(DecodeError::Malformed)?;
-        if frame.key == key.as_str() { Ok(frame) } else { Err(DecodeError::OtherKey) }
+        if frame.key == key.as_str().as_bytes() { Ok(frame) } else { Err(DecodeError::OtherKey) }
     }
 
     /// What stands between the flags and the seal, once that is verified.
-    fn open(&self, mut bytes: Bytes) -> Result<Bytes, DecodeError> {
+    fn open<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         let flags = match bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)? {
             [VERSION, flags, ..] => *flags,
             [VERSION] | [] => return Err(DecodeError::Malformed),
@@ -152,11 +153,11 @@ impl Codec {
             _ => return Err(DecodeError::Malformed),
         }
         let length = bytes.len().checked_sub(self.seal.length()).ok_or(DecodeError::Malformed)?;
-        let mark = bytes.split_off(length);
-        if !self.seal.verify(&bytes, &mark) {
+        let (frame, mark) = bytes.split_at(length);
+        if !self.seal.verify(frame, mark) {
             return Err(DecodeError::Checksum);
         }
-        frame::after_prelude(bytes).ok_or(DecodeError::Malformed)
+        frame::after_prelude(frame).ok_or(DecodeError::Malformed)
     }
 }
 
@@ -190,15 +191,18 @@ impl fmt::Display for DecodeError {
 
 impl Error for DecodeError {}
 
-fn response(frame: &Frame) -> Option<StoredResponse> {
-    let head = Arc::new(head::read(&frame.head)?);
-    let trailers = fields::read_trailers(&frame.trailers)?.map(Arc::new);
-    Some(StoredResponse::new(head, StoredBody { bytes: frame.body.clone(), trailers }))
+fn response(frame: &Frame<'_>, bytes: &Bytes) -> Option<StoredResponse> {
+    let body = bytes.slice_ref(frame.body);
+    // Where a body keeps the bytes, they are there for the values of the fields, too.
+    let kept = (!body.is_empty()).then_some(bytes);
+    let head = Arc::new(head::read(frame.head, kept)?);
+    let trailers = fields::read_trailers(frame.trailers)?.map(Arc::new);
+    Some(StoredResponse::new(head, StoredBody { bytes: body, trailers }))
 }
 
 fn to_bytes(value: &impl Serialize) -> Vec<u8> {
     // Can not fail: a vector takes all that is written, and every sequence knows its length.
-    postcard::to_extend(value, Vec::new()).unwrap_or_default()
+    postcard::to_extend(value, Vec::with_capacity(USUAL_BYTES)).unwrap_or_default()
 }
 
 /// Reads a value that takes all of the bytes.
@@ -208,3 +212,6 @@ fn from_bytes<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
         Ok(_) | Err(_) => None,
     }
 }
+
+/// More than most heads take.
+const USUAL_BYTES: usize = 512;

@@ -134,12 +134,12 @@ fn encoded_fences(codec: &Codec, key: &CacheKey, raised: &Raised) -> Bytes {
 
 fn fences_come_back(key: &CacheKey, raised: &Raised) -> bool {
     let comes_back =
-        |codec: &Codec| codec.decode_fences(key, encoded_fences(codec, key, raised)).as_ref() == Ok(raised);
+        |codec: &Codec| codec.decode_fences(key, &encoded_fences(codec, key, raised)).as_ref() == Ok(raised);
     codecs().iter().all(comes_back)
 }
 
 fn decoded(codec: &Codec, key: &CacheKey, bytes: &[u8]) -> Result<String, DecodeError> {
-    codec.decode(key, Bytes::copy_from_slice(bytes)).map(|content| shown(&content))
+    codec.decode(key, &Bytes::copy_from_slice(bytes)).map(|content| shown(&content))
 }
 
 /// Whether it comes back as it is.
@@ -173,12 +173,12 @@ fn fences_of_version_1_are_written_and_read_as_ever() {
     let (key, golden) = (key("/a?b=1"), &include_bytes!("../../../tests/golden/frame_v1_fences.bin")[..]);
 
     assert_eq!(encoded_fences(&Codec::plain(), &key, &raised), golden);
-    assert_eq!(Codec::plain().decode_fences(&key, Bytes::from_static(golden)), Ok(raised));
+    assert_eq!(Codec::plain().decode_fences(&key, golden), Ok(raised));
     for length in 0..golden.len() {
-        assert!(Codec::plain().decode_fences(&key, golden[..length].to_vec().into()).is_err(), "{length}");
+        assert!(Codec::plain().decode_fences(&key, &golden[..length]).is_err(), "{length}");
     }
     let other = key.variant(&names(&["x-a"]), &HeaderMap::new()).unwrap();
-    let read = |key, codec: &Codec| codec.decode_fences(key, Bytes::from_static(golden)).err();
+    let read = |key, codec: &Codec| codec.decode_fences(key, golden).err();
     assert_eq!(read(&other, &Codec::plain()), Some(DecodeError::OtherKey));
     assert_eq!(read(&key, &codecs()[1]), Some(DecodeError::Unsealed));
 }
@@ -198,7 +198,7 @@ fn fences_out_of_place_are_refused() {
         let (start, end) = frame::write(seal::PLAIN, &key("/"), FENCES, &head, 0, b"");
         let frame = resealed(&Codec::plain(), &[start, end].concat());
 
-        assert_eq!(Codec::plain().decode_fences(&key("/"), frame).is_ok(), is_read, "{places:?}");
+        assert_eq!(Codec::plain().decode_fences(&key("/"), &frame).is_ok(), is_read, "{places:?}");
     }
 }
 
@@ -209,7 +209,7 @@ fn every_truncation_and_every_changed_byte_is_an_error() {
         for content in [response(), index(), marker()] {
             let frame = encoded(&codec, &key, &content);
             for length in 0..frame.len() {
-                assert!(codec.decode(&key, frame.slice(..length)).is_err(), "{length} of {}", frame.len());
+                assert!(codec.decode(&key, &frame.slice(..length)).is_err(), "{length} of {}", frame.len());
             }
             for length in MAGIC.len() + 2..frame.len() - codec.seal.length() {
                 let cut = resealed(&codec, &frame[..length]);
@@ -274,6 +274,22 @@ fn every_changed_bit_of_a_seal_is_noticed() {
 }
 
 #[test]
+fn a_checksum_is_that_of_xxh3_however_the_frame_is_cut() {
+    let of_nothing = 0x99aa_06d3_0147_98d8_6001_c324_468d_497f_u128;
+    assert_eq!(Seal::Checksum.close([b"", b"", b""]), of_nothing.to_be_bytes());
+
+    let Codec { seal: keyed } = Codec::sealed_with([7; 32]);
+    for seal in [Seal::Checksum, keyed] {
+        for length in [0, 1, 16, 17, 128, 240, 241, 1_024, 100_000] {
+            let frame: Vec<u8> = (0..=255).cycle().take(length).collect();
+            let (start, rest) = frame.split_at(length / 3);
+            let (body, end) = rest.split_at(length / 3);
+            assert!(seal.verify(&frame, &seal.close([start, body, end])), "{length}");
+        }
+    }
+}
+
+#[test]
 fn a_frame_for_one_key_is_nothing_under_another() {
     let variant = key("/a?b=1").variant(&names(&["x-a"]), &HeaderMap::new()).unwrap();
     for codec in codecs() {
@@ -295,7 +311,7 @@ fn the_body_is_never_copied() {
         assert_eq!(encoded_parts.parts[1].as_ptr(), content.response().unwrap().body().as_ptr());
 
         let frame = encoded(&codec, &key, &content);
-        let found = codec.decode(&key, frame.clone()).unwrap();
+        let found = codec.decode(&key, &frame).unwrap();
         let body = found.response().unwrap().body();
         assert_eq!(body.as_ptr(), frame[encoded_parts.parts[0].len()..].as_ptr());
     }
@@ -309,9 +325,24 @@ fn nothing_but_a_body_keeps_the_frame() {
     for content in [without_body, index()] {
         let frame = encoded(&Codec::plain(), &key, &content);
 
-        let found = Codec::plain().decode(&key, frame.clone());
+        let found = Codec::plain().decode(&key, &frame);
 
         assert!(found.is_ok() && frame.is_unique());
+    }
+}
+
+#[test]
+fn the_values_of_fields_are_slices_beside_a_body_and_copies_without() {
+    let key = key("/a?b=1");
+    for (body, is_slice) in [(&b"body"[..], true), (b"", false)] {
+        let body = StoredBody { bytes: Bytes::from_static(body), trailers: None };
+        let put = stored_response(head(headers(&[("etag", "\"1\"")]), Nominated::default()), body);
+        let frame = encoded(&Codec::plain(), &key, &put);
+
+        let found = Codec::plain().decode(&key, &frame).unwrap();
+
+        let value = stored_head(&found).headers[header::ETAG].as_bytes().as_ptr();
+        assert_eq!(frame.as_ptr_range().contains(&value), is_slice);
     }
 }
 
@@ -323,7 +354,7 @@ fn a_hit_finds_its_places_and_the_shared_values() {
         headers(&[("cache-status", "other; hit"), ("content-type", "text/x-codec"), ("cache-status", "third")]),
     ] {
         let put = stored_response(head(fields, Nominated::default()), StoredBody::default());
-        let found = Codec::plain().decode(&key, encoded(&Codec::plain(), &key, &put)).unwrap();
+        let found = Codec::plain().decode(&key, &encoded(&Codec::plain(), &key, &put)).unwrap();
 
         let (put, found) = (stored_head(&put), stored_head(&found));
         let hit = |head: &StoredHead| head.headers_at(Duration::from_secs(9), HeaderValue::from_static("us; hit"));
@@ -411,7 +442,7 @@ fn fractions_of_a_millisecond_never_make_fresher() {
     head.staleness.if_error += fraction;
     let put = stored_response(head, StoredBody::default());
 
-    let found = Codec::plain().decode(&key("/"), encoded(&Codec::plain(), &key("/"), &put)).unwrap();
+    let found = Codec::plain().decode(&key("/"), &encoded(&Codec::plain(), &key("/"), &put)).unwrap();
 
     let found = stored_head(&found);
     assert_eq!((found.began, found.response_time), (at(1), at(1_234)));
@@ -474,8 +505,8 @@ fn lengths_that_lie_allocate_nothing_large() {
                 let limit = (64 * frame.len()) as u64;
 
                 let used = allocation_counter::measure(|| {
-                    drop(Codec::plain().decode(&key, frame.clone()));
-                    drop(Codec::plain().decode_fences(&key, frame.clone()));
+                    drop(Codec::plain().decode(&key, &frame));
+                    drop(Codec::plain().decode_fences(&key, &frame));
                 });
 
                 assert!(used.bytes_max <= limit, "{used:?} for {}", frame.len());
@@ -504,7 +535,7 @@ fn the_most_that_small_frames_can_say_takes_little_memory() {
         let frame = encoded(&Codec::plain(), &long, &content);
         let limit = (128 * frame.len()) as u64;
 
-        let used = allocation_counter::measure(|| assert!(Codec::plain().decode(&long, frame.clone()).is_ok()));
+        let used = allocation_counter::measure(|| assert!(Codec::plain().decode(&long, &frame).is_ok()));
 
         assert!(used.bytes_max <= limit, "{used:?} for {}", frame.len());
     }
@@ -625,7 +656,7 @@ proptest! {
     fn fences_that_were_written_come_back(raised in any_raised()) {
         prop_assert!(fences_come_back(&key("/a?b=1"), &raised));
         let frame = encoded_fences(&Codec::plain(), &key("/a?b=1"), &raised);
-        prop_assert!(Codec::plain().decode(&key("/a?b=1"), frame).is_err());
+        prop_assert!(Codec::plain().decode(&key("/a?b=1"), &frame).is_err());
     }
 
     #[test]
@@ -643,13 +674,13 @@ proptest! {
                 let frame = resealed(&codec, &frame);
                 let limit = (64 * frame.len() + 4_096) as u64;
                 let mut found = None;
-                let used = allocation_counter::measure(|| found = codec.decode(&key, frame.clone()).ok());
+                let used = allocation_counter::measure(|| found = codec.decode(&key, &frame).ok());
                 prop_assert!(used.bytes_max <= limit, "{:?} for {}", used, frame.len());
                 // What was believed is a value like others.
                 if let Some(found) = found {
                     prop_assert!(comes_back(&key, &found), "{}", shown(&found));
                 }
-                if let Ok(found) = codec.decode_fences(&key, frame) {
+                if let Ok(found) = codec.decode_fences(&key, &frame) {
                     prop_assert!(fences_come_back(&key, &found), "{:?}", found);
                 }
             }

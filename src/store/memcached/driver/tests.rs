@@ -416,6 +416,40 @@ async fn answer_rightly(mut stream: BufReader<TcpStream>) {
 }
 
 #[tokio::test]
+async fn behind_long_values_fewer_are_asked_for_at_once_and_behind_a_miss_all() {
+    const LONG: usize = 300_000;
+    const ASKED: usize = 20;
+    let address = fake(|_, mut stream| async move {
+        let asked = line(&mut stream).await.unwrap();
+        let reply = format!("VA {LONG} c1 O{}\r\n{}\r\n", token(&asked), "x".repeat(LONG));
+        stream.write_all(reply.as_bytes()).await.unwrap();
+        let [first, second] = [line(&mut stream).await.unwrap(), line(&mut stream).await.unwrap()];
+        assert!(stream.buffer().is_empty(), "more is asked for than the socket takes");
+
+        // One short reply, and the rest follows without waiting for another.
+        stream.write_all(format!("EN O{}\r\n", token(&first)).as_bytes()).await.unwrap();
+        let mut owed = vec![second];
+        while owed.len() < ASKED - 1 {
+            owed.push(line(&mut stream).await.unwrap());
+        }
+        for asked in owed {
+            stream.write_all(format!("EN O{}\r\n", token(&asked)).as_bytes()).await.unwrap();
+        }
+        assert_eq!(line(&mut stream).await, None);
+    });
+    let server = server_at(&address, patient());
+    assert_eq!(value(&server.get("long", None).await.unwrap()).len(), LONG);
+
+    let asked = (0..ASKED).map(|number| {
+        let server = server.clone();
+        async move { server.get(&format!("key-{number}"), None).await }
+    });
+    for got in join_all(asked).await {
+        assert_eq!(got.unwrap(), Got::Miss);
+    }
+}
+
+#[tokio::test]
 async fn on_any_doubt_the_connection_ends_with_all_that_is_in_flight_and_the_next_is_good() {
     use StoreErrorKind::{Corrupt, Io};
     // Replies to three `mg` of which {0} to {2} are the tokens. Afterwards the server hangs up, or it does not.
