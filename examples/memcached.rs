@@ -254,7 +254,7 @@ mod tests {
 
         let answers = tell(&one, &other).await?;
 
-        assert!(answers[0].contains("50 cents  microcache; fwd=uri-miss; fwd-status=200;"), "{answers:#?}");
+        assert!(answers[0].contains("50 cents  microcache; fwd=uri-miss; fwd-status=200"), "{answers:#?}");
         assert!(answers[1].contains("50 cents  microcache; hit;"), "{answers:#?}");
         assert!(answers[2].contains("51 cents  not looked up"), "{answers:#?}");
         assert!(answers[5].contains("51 cents  microcache; fwd="), "{answers:#?}");
