@@ -2,6 +2,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(clippy::disallowed_methods)]
 
+#[cfg(feature = "admin")]
+mod admin;
 mod body;
 mod clock;
 mod collapse;
@@ -11,32 +13,39 @@ mod key;
 mod layers;
 mod observe;
 mod policy;
+mod purge;
 mod rfc9111;
 mod service;
 mod status;
 mod store;
 mod stored;
 
+#[cfg(feature = "admin")]
+pub use self::admin::{AdminBody, AdminService, AdminServiceBuilder};
 #[cfg(any(test, feature = "test-util"))]
 pub use self::clock::ManualClock;
-#[cfg(feature = "memory")]
-pub use self::store::MemoryStore;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::store::contract;
 #[cfg(feature = "memcached")]
 pub use self::store::{MemcachedStore, MemcachedStoreBuilder, Placement};
+#[cfg(feature = "memory")]
+pub use self::store::{MemoryStore, MemoryStoreBuilder};
 pub use self::{
     body::{BodyError, CacheBody, RequestContent},
     clock::Clock,
-    collapse::{Collapse, Overflow},
+    collapse::{Collapse, Overflow, TenantLimits},
     handle::CacheHandle,
-    key::{CacheKey, Content, KeySpec, QueryRule, RequestHead, Tenancy, Tenant},
-    layers::{CacheLayer, CacheLayerBuilder, CollapseLayer, ConfigError},
+    key::{CacheKey, Content, KeySpec, OverrideRule, Principal, QueryRule, RequestHead, Tenancy, Tenant},
+    layers::{
+        CacheLayer, CacheLayerBuilder, CollapseLayer, ConfigError, TenantFuture, TenantLayer, TenantLayerBuilder,
+        TenantService,
+    },
     observe::Stats,
-    policy::{Freshness, Policy, Scope},
+    policy::{Freshness, Policy, Scope, TagField, Tags},
+    purge::{Purge, PurgeError, PurgeErrorKind, PurgeOf, Purged},
     service::{Cache, ResponseFuture},
     status::{CacheStatus, ForwardReason},
-    store::{Fence, Lease, LeaseGuard, Peek, Put, Store, StoreError, StoreErrorKind, Tiered},
+    store::{Fence, Lease, LeaseGuard, Peek, Put, Reach, Store, StoreError, StoreErrorKind, Tiered},
     stored::{Stored, StoredResponse},
 };
 
@@ -47,6 +56,10 @@ pub mod deviations {}
 #[cfg(doc)]
 #[doc = include_str!("docs/fleet.md")]
 pub mod fleet {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/threats.md")]
+pub mod threats {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

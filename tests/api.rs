@@ -5,8 +5,9 @@ use http::{Request, Response};
 use http_body_util::Full;
 use microcache::{
     BodyError, Cache, CacheBody, CacheHandle, CacheKey, CacheLayer, CacheLayerBuilder, CacheStatus, Collapse,
-    CollapseLayer, ConfigError, KeySpec, MemoryStore, Policy, QueryRule, ResponseFuture, Stats, StoreError, Stored,
-    StoredResponse, Tenancy, Tenant,
+    CollapseLayer, ConfigError, KeySpec, MemoryStore, MemoryStoreBuilder, OverrideRule, Policy, Principal, Purge,
+    PurgeError, PurgeOf, Purged, QueryRule, ResponseFuture, Scope, Stats, StoreError, Stored, StoredResponse, Tenancy,
+    Tenant, TenantFuture, TenantLayer, TenantLayerBuilder, TenantLimits, TenantService,
 };
 
 type Origin = tower::util::BoxCloneSyncService<Request<Full<Bytes>>, Response<Full<Bytes>>, std::io::Error>;
@@ -27,14 +28,27 @@ fn everything_can_be_sent_and_shared() {
     is_shareable::<ConfigError>();
     is_shareable::<KeySpec>();
     is_shareable::<MemoryStore>();
+    is_shareable::<MemoryStoreBuilder>();
+    is_shareable::<OverrideRule>();
     is_shareable::<Policy>();
+    is_shareable::<Principal>();
+    is_shareable::<Purge>();
+    is_shareable::<PurgeError>();
+    is_shareable::<PurgeOf>();
+    is_shareable::<Purged>();
     is_shareable::<QueryRule>();
+    is_shareable::<Scope>();
     is_shareable::<Stats>();
     is_shareable::<StoreError>();
     is_shareable::<Stored>();
     is_shareable::<StoredResponse>();
     is_shareable::<Tenancy>();
     is_shareable::<Tenant>();
+    is_shareable::<TenantLimits>();
+    is_shareable::<TenantFuture<std::future::Ready<()>>>();
+    is_shareable::<TenantLayer>();
+    is_shareable::<TenantLayerBuilder>();
+    is_shareable::<TenantService<Origin>>();
     is_sendable::<CacheBody<Full<Bytes>>>();
     is_sendable::<ResponseFuture<Origin, Full<Bytes>, Full<Bytes>>>();
 }
@@ -62,6 +76,11 @@ fn debug_says_what_it_is_and_shows_nobodys_data() {
         format!("{:?}", CacheBody::<Full<Bytes>>::from(Bytes::from_static(b"secret"))),
         format!("{:?}", Policy::new().bypass_when(|_| true)),
         format!("{:?}", Tenancy::from_fn(|_| Tenant::shared())),
+        format!("{:?}", TenantLayer::new(Tenancy::host())),
+        format!("{:?}", TenantLayer::builder(Tenancy::host())),
+        format!("{:?}", Purge::tag("secret").tenant(Tenant::named("secret"))),
+        format!("{:?}", Purge::url("https://shop.example/secret").soft()),
+        format!("{:?}", Principal::from_fn(|_| Some("secret".into()))),
     ];
     for text in texts {
         assert!(text.len() > 8 && !text.contains("secret"), "{text}");

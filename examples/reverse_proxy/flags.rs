@@ -5,6 +5,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use http::{HeaderName, Uri, uri::Authority};
+use microcache::Tenancy;
 
 /// What was asked for.
 pub(crate) enum Asked {
@@ -35,22 +36,18 @@ pub(crate) struct Flags {
     /// None: it was not said.
     pub(crate) near_freshness: Option<Duration>,
     pub(crate) seal_key_file: Option<PathBuf>,
-    pub(crate) tenant: TenantBy,
+    pub(crate) tenant: Tenancy,
+    /// Where that is a field.
+    pub(crate) tenant_field: Option<HeaderName>,
     pub(crate) ignore_query: Option<Vec<String>>,
     pub(crate) only_query: Option<Vec<String>>,
     pub(crate) ignore_cookies: bool,
+    pub(crate) only_keyed_input: bool,
     pub(crate) max_body_bytes: u64,
     pub(crate) collapse_wait: Duration,
     pub(crate) collapse_max_followers: usize,
+    pub(crate) admin_token: Option<String>,
     pub(crate) threads: Option<usize>,
-}
-
-/// Which part of a request names its tenant.
-pub(crate) enum TenantBy {
-    Nobody,
-    Host,
-    Header(HeaderName),
-    Path(usize),
 }
 
 impl Default for Flags {
@@ -65,13 +62,16 @@ impl Default for Flags {
             memcached: None,
             near_freshness: None,
             seal_key_file: None,
-            tenant: TenantBy::Nobody,
+            tenant: Tenancy::shared(),
+            tenant_field: None,
             ignore_query: None,
             only_query: None,
             ignore_cookies: false,
+            only_keyed_input: false,
             max_body_bytes: 1 << 20,
             collapse_wait: Duration::from_secs(5),
             collapse_max_followers: 1024,
+            admin_token: None,
             threads: None,
         }
     }
@@ -135,7 +135,7 @@ impl Flags {
             "--memcached" => self.memcached = Some(value.given()?.split(',').map(str::to_owned).collect()),
             "--near-freshness" => self.near_freshness = Some(duration(&value.given()?)?),
             "--seal-key-file" => self.seal_key_file = Some(value.given()?.into()),
-            "--tenant" => self.tenant = tenant(&value.given()?)?,
+            "--tenant" => (self.tenant, self.tenant_field) = tenant(&value.given()?)?,
             "--ignore-query" => self.ignore_query = Some(names(&value.given()?)?),
             "--only-query" => self.only_query = Some(names(&value.given()?)?),
             "--ignore-cookies" => {
@@ -146,15 +146,12 @@ impl Flags {
             "--collapse-wait" => self.collapse_wait = duration(&value.given()?)?,
             "--collapse-max-followers" => self.collapse_max_followers = number(&value.given()?)?,
             "--threads" => self.threads = Some(threads(&value.given()?)?),
-            // What is not there yet and protects somebody is refused: nobody would notice that it is missing.
             "--only-keyed-input" => {
                 value.absent()?;
-                return Err(NOT_AVAILABLE.to_owned());
+                self.only_keyed_input = true;
             }
-            "--admin-token" => {
-                value.given()?;
-                return Err(NOT_AVAILABLE.to_owned());
-            }
+            // The service knows what a token is.
+            "--admin-token" => self.admin_token = Some(value.given()?),
             _ => return Err("no such flag; --help lists them".to_owned()),
         }
         Ok(())
@@ -224,15 +221,19 @@ fn store(text: &str) -> Result<u64, String> {
     }
 }
 
-fn tenant(text: &str) -> Result<TenantBy, String> {
+fn tenant(text: &str) -> Result<(Tenancy, Option<HeaderName>), String> {
     let complaint = || format!("`{text}` is none of shared, host, header:NAME, path:N");
-    match (text, text.split_once(':')) {
-        ("shared", _) => Ok(TenantBy::Nobody),
-        ("host", _) => Ok(TenantBy::Host),
-        (_, Some(("header", name))) => name.parse().map(TenantBy::Header).map_err(|_| complaint()),
-        (_, Some(("path", segment))) => segment.parse().map(TenantBy::Path).map_err(|_| complaint()),
-        _ => Err(complaint()),
-    }
+    let tenancy = match (text, text.split_once(':')) {
+        ("shared", _) => Tenancy::shared(),
+        ("host", _) => Tenancy::host(),
+        (_, Some(("header", name))) => {
+            let name: HeaderName = name.parse().map_err(|_| complaint())?;
+            return Ok((Tenancy::header(name.clone()), Some(name)));
+        }
+        (_, Some(("path", segment))) => Tenancy::path_segment(segment.parse().map_err(|_| complaint())?),
+        _ => return Err(complaint()),
+    };
+    Ok((tenancy, None))
 }
 
 fn names(text: &str) -> Result<Vec<String>, String> {
@@ -278,7 +279,6 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-const NOT_AVAILABLE: &str = "not available yet";
 const MAX_THREADS: usize = 1024;
 
 pub(crate) const HELP: &str = "\
@@ -305,7 +305,8 @@ who shares what
   --tenant BY                  shared, host, header:NAME, or path:N for the Nth segment from 0 [shared]
   --ignore-query a,utm_*       parameters that do not count
   --only-query a,b             the only parameters that count
-  --only-keyed-input           (not available yet)
+  --only-keyed-input           the upstream sees of a request that may be shared only what tells it apart: the host, the
+                               path, the parameters that count, the tenant, and cookies that are ignored
 
 requests that arrive together
   --collapse-wait 5s           how long one waits for another's forward [5s]
@@ -317,7 +318,10 @@ several nodes
   --near-freshness 1s          how long memory answers in front of memcached; 0s: memcached answers every hit [1s]
   --seal-key-file PATH         32 bytes, or 64 hex digits: who does not have them can write to memcached, and this
                                proxy serves none of it
-  --admin-token TOKEN          (not available yet)
+
+who may look and purge
+  --admin-token TOKEN          serves the dashboard on /-/cache/, GET /-/cache/stats and POST /-/cache/purge, for those
+                               who send it as a bearer token; at least 16 characters [there is none of this]
 
 Durations are written 500ms, 1s, 2m, 1h; sizes 65536, 10KiB, 64MiB, 1GiB; --flag VALUE or --flag=VALUE.
 ";

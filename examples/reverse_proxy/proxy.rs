@@ -8,12 +8,13 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::Either;
 use hyper::body::Incoming;
-use microcache::{Cache, CacheBody, Collapse, KeySpec, Policy, QueryRule, RequestHead, Tenancy, Tenant};
+use microcache::{AdminBody, AdminService, Cache, CacheBody, CacheLayer, Collapse, KeySpec, Policy, QueryRule};
 use tower::{Layer, ServiceExt};
 
 use crate::{
-    flags::{Flags, TenantBy, Upstream},
+    flags::{Flags, Upstream},
     fleet,
     forward::{Content, Forwarder},
 };
@@ -22,33 +23,56 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Proxy {
     cache: Cache<Forwarder>,
+    admin: Option<AdminService>,
     takes_upgrades: bool,
 }
+
+/// What a client gets: from the cache or what is behind it, or from the admin service.
+pub(crate) type Given = Either<CacheBody<Content>, AdminBody>;
 
 impl Proxy {
     /// The complaint names the flag that is wrong.
     pub(crate) fn new(upstream: Upstream, flags: &Flags) -> Result<Self, String> {
         let layer = fleet::cache(flags)?
             .policy(policy(flags))
-            .tenant(tenancy(&flags.tenant))
+            .tenant(flags.tenant.clone())
             .build()
             .map_err(|error| error.to_string())?;
         // HTTP/2 has no `Upgrade` (RFC 9113 §8.6).
         let takes_upgrades = !upstream.is_h2;
-        Ok(Self { cache: layer.layer(Forwarder::new(upstream)), takes_upgrades })
+        let admin = admin(&layer, flags)?;
+        Ok(Self { cache: layer.layer(Forwarder::new(upstream)), admin, takes_upgrades })
     }
 
     /// Answers whatever comes: what goes wrong is a status, too.
-    pub(crate) async fn answer(
-        self,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<CacheBody<Content>>, Infallible> {
+    pub(crate) async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Given>, Infallible> {
+        if let Some(admin) = self.admin
+            && let Some(uri) = inside_admin(request.uri())
+        {
+            *request.uri_mut() = uri;
+            return Ok(admin.oneshot(request).await?.map(Either::Right));
+        }
         if let Err(refusal) = receive(&mut request, self.takes_upgrades) {
-            return Ok(refusal.response(CacheBody::from));
+            return Ok(refusal.response(|text| Either::Left(text.into())));
         }
         let mut response = self.cache.oneshot(request).await?;
         release(&mut response);
-        Ok(response)
+        Ok(response.map(Either::Left))
+    }
+}
+
+fn admin(cache: &CacheLayer, flags: &Flags) -> Result<Option<AdminService>, String> {
+    let Some(token) = &flags.admin_token else { return Ok(None) };
+    let built = AdminService::builder(cache.handle()).bearer_token(token).build();
+    built.map(Some).map_err(|error| format!("--admin-token: {error}"))
+}
+
+/// What a target is called inside of the admin service; none if the upstream has it.
+fn inside_admin(uri: &Uri) -> Option<Uri> {
+    match uri.path().strip_prefix("/-/cache")? {
+        "" => Some(Uri::default()),
+        path if path.starts_with('/') => Some(path.parse().unwrap_or_default()),
+        _ => None,
     }
 }
 
@@ -59,7 +83,14 @@ fn policy(flags: &Flags) -> Policy {
         (None, None) => QueryRule::keep(),
     };
     let collapse = Collapse::new().wait_at_most(flags.collapse_wait).max_followers(flags.collapse_max_followers);
-    let policy = Policy::new().key(KeySpec::new().query(query)).collapse(collapse).max_body_bytes(flags.max_body_bytes);
+    let key = KeySpec::new().query(query);
+    let key = match &flags.tenant_field {
+        // The upstream goes by it, too.
+        Some(name) if flags.only_keyed_input => key.header(name.clone()),
+        _ => key,
+    };
+    let policy = Policy::new().key(key).collapse(collapse).max_body_bytes(flags.max_body_bytes);
+    let policy = if flags.only_keyed_input { policy.only_keyed_input() } else { policy };
     let policy = match flags.default_freshness {
         Some(lifetime) => policy.default_freshness(lifetime),
         None => policy.without_default_freshness(),
@@ -70,36 +101,6 @@ fn policy(flags: &Flags) -> Policy {
     };
     let policy = policy.stale_while_revalidate(flags.stale_while_revalidate).stale_if_error(flags.stale_if_error);
     if flags.ignore_cookies { policy.ignore_cookies() } else { policy }
-}
-
-fn tenancy(by: &TenantBy) -> Tenancy {
-    match by {
-        TenantBy::Nobody => Tenancy::shared(),
-        // Names of hosts have no case; tenants do.
-        TenantBy::Host => Tenancy::from_fn(|head| named(only_line(head, &header::HOST).to_ascii_lowercase())),
-        TenantBy::Header(name) => {
-            let name = name.clone();
-            Tenancy::from_fn(move |head| named(only_line(head, &name)))
-        }
-        TenantBy::Path(segment) => {
-            let segment = *segment;
-            // Before the first slash there is nothing.
-            Tenancy::from_fn(move |head| named(head.uri().path().split('/').skip(1).nth(segment).unwrap_or_default()))
-        }
-    }
-}
-
-/// The value of a field that stands once; of two lines, the upstream may go by the other one.
-fn only_line<'a>(head: RequestHead<'a>, name: &HeaderName) -> &'a str {
-    let mut lines = head.headers().get_all(name).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().unwrap_or_default(),
-        _ => "",
-    }
-}
-
-fn named(name: impl AsRef<str>) -> Tenant {
-    Tenant::named(name.as_ref())
 }
 
 /// Why a request is not forwarded, or what came of forwarding it.

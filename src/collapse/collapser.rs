@@ -14,12 +14,14 @@ use super::{
     Collapse,
     flight::{Flight, Follower, Joined, Leader},
     marker::Markers,
+    quota::{Counted, Quotas, Seat, TenantLimits},
 };
 use crate::clock::later;
 
 /// All flights and markers of one cache. `T` is what a flight brings.
 pub(crate) struct Collapser<T> {
     shards: Box<[Mutex<Shard<T>>]>,
+    quotas: Arc<Quotas>,
     hasher: RandomState,
 }
 
@@ -36,20 +38,26 @@ pub(crate) enum Role<T: Clone> {
     Follower(Follower<T>),
     /// The key was not reusable lately: forward without waiting for anyone.
     Marked,
-    /// The flight has all the followers it may have.
+    /// The flight has all the followers it may have, or the owner all that it may have.
     Full,
 }
 
 impl<T: Clone> Collapser<T> {
-    pub(crate) fn new() -> Self {
+    /// `limits`: for what one owner may have at a time.
+    pub(crate) fn new(limits: TenantLimits) -> Self {
         let shard = || Mutex::new(Shard { flights: HashMap::new(), markers: Markers::new(MARKERS / SHARDS) });
-        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            quotas: Arc::new(Quotas::new(limits)),
+            hasher: RandomState::new(),
+        }
     }
 
-    /// Joins the flight for `key`, or begins one. `fenced`: flights that began no later take no more followers.
+    /// Joins the flight for `key`, or begins one of this owner's. `fenced`: flights that began no later take no more followers.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: &str,
+        owner: &str,
         settings: &Collapse,
         fenced: Option<Instant>,
         now: Instant,
@@ -59,7 +67,7 @@ impl<T: Clone> Collapser<T> {
             return Role::Marked;
         }
         if let Some(flight) = shard.flights.get(key) {
-            match flight.join(self, settings, fenced, now) {
+            match flight.join(self, owner, settings, fenced, now) {
                 Joined::Leader(leader) => return Role::Leader(leader),
                 Joined::Follower(follower) => return Role::Follower(follower),
                 Joined::Full => return Role::Full,
@@ -67,18 +75,25 @@ impl<T: Clone> Collapser<T> {
                 Joined::TooOld => {}
             }
         }
-        let (flight, leader) = Flight::begin(self, key, settings, now);
+        let Some(seat) = self.seat(owner, Counted::Flight) else { return Role::Full };
+        let (flight, leader) = Flight::begin(self, key, settings, seat, now);
         shard.flights.insert(flight.key(), flight);
         Role::Leader(leader)
     }
 
-    /// Begins a flight for `key` if there is none yet: for what is refreshed while nobody waits.
-    pub(crate) fn lead(self: &Arc<Self>, key: &str, settings: &Collapse, now: Instant) -> Option<Leader<T>> {
+    /// Begins a flight for `key` if there is none yet, and the owner may have one more: for what is refreshed while nobody waits.
+    pub(crate) fn lead(
+        self: &Arc<Self>,
+        key: &str,
+        owner: &str,
+        settings: &Collapse,
+        now: Instant,
+    ) -> Option<Leader<T>> {
         let mut shard = self.shard(key);
         if shard.flights.get(key).is_some_and(|flight| !flight.is_closed(now)) {
             return None;
         }
-        let (flight, leader) = Flight::begin(self, key, settings, now);
+        let (flight, leader) = Flight::begin(self, key, settings, self.seat(owner, Counted::Flight)?, now);
         shard.flights.insert(flight.key(), flight);
         Some(leader)
     }
@@ -105,6 +120,10 @@ impl<T: Clone> Collapser<T> {
         }
     }
 
+    pub(super) fn seat(&self, owner: &str, counted: Counted) -> Option<Seat> {
+        self.quotas.seat(owner, counted)
+    }
+
     fn hash(&self, key: &str) -> u64 {
         self.hasher.hash_one(key)
     }
@@ -114,6 +133,12 @@ impl<T: Clone> Collapser<T> {
         let index = usize::try_from(self.hash(key) & (SHARDS as u64 - 1)).unwrap_or(0);
         // A poisoned shard is whole: nothing that can panic runs under its lock.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the owner has, and how many owners there are: flights, waiting, owners.
+    #[cfg(test)]
+    pub(super) fn counts(&self, owner: &str) -> (usize, usize, usize) {
+        self.quotas.counts(owner)
     }
 
     #[cfg(test)]

@@ -4,11 +4,17 @@
 //! fails leaves it vacant for exactly one follower, until the attempts are spent. Whoever holds a role can
 //! be dropped at any moment: a dropped leader counts as a failure, a dropped follower passes its turn on.
 
+mod announcer;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Collapse, Collapser};
+pub(crate) use self::announcer::Announcer;
+use super::{
+    Collapse, Collapser,
+    quota::{Counted, Seat},
+};
 
 pub(super) struct Flight<T> {
     key: Arc<str>,
@@ -25,6 +31,8 @@ struct State<T> {
     /// From here on it takes no more followers.
     closes: Option<Instant>,
     followers: usize,
+    /// While it is vacant: that of its leader.
+    seat: Option<Seat>,
 }
 
 enum Phase<T> {
@@ -83,19 +91,21 @@ impl<T: Clone> Flight<T> {
         collapser: &Arc<Collapser<T>>,
         key: &str,
         settings: &Collapse,
+        seat: Seat,
         now: Instant,
     ) -> (Arc<Self>, Leader<T>) {
         let closes = now.checked_add(settings.lock_age);
-        let state = State { phase: Phase::Led, attempt: 1, began: now, closes, followers: 0 };
+        let state = State { phase: Phase::Led, attempt: 1, began: now, closes, followers: 0, seat: None };
         let (state, changed) = (Mutex::new(state), Notify::new());
         let flight = Arc::new(Self { key: key.into(), settings: settings.clone(), state, changed });
-        let leader = Leader { collapser: Arc::clone(collapser), flight: Arc::clone(&flight), is_over: false };
+        let leader = Leader::new(collapser, &flight, Some(seat));
         (flight, leader)
     }
 
     pub(super) fn join(
         self: &Arc<Self>,
         collapser: &Arc<Collapser<T>>,
+        owner: &str,
         settings: &Collapse,
         fenced: Option<Instant>,
         now: Instant,
@@ -108,10 +118,14 @@ impl<T: Clone> Flight<T> {
             _ if fenced.is_some_and(|fenced| state.began <= fenced) => Joined::TooOld,
             _ if state.closes.is_some_and(|closes| closes <= now) => Joined::TooOld,
             _ if state.followers >= settings.max_followers => Joined::Full,
-            _ => {
-                state.followers += 1;
-                Joined::Follower(Follower { collapser: Arc::clone(collapser), flight: Arc::clone(self) })
-            }
+            _ => match collapser.seat(owner, Counted::Waiting) {
+                None => Joined::Full,
+                Some(seat) => {
+                    state.followers += 1;
+                    let (collapser, flight) = (Arc::clone(collapser), Arc::clone(self));
+                    Joined::Follower(Follower { collapser, flight, _seat: seat })
+                }
+            },
         }
     }
 
@@ -120,7 +134,7 @@ impl<T: Clone> Flight<T> {
         state.attempt += 1;
         state.began = now;
         state.closes = now.checked_add(self.settings.lock_age);
-        Leader { collapser: Arc::clone(collapser), flight: Arc::clone(self), is_over: false }
+        Leader::new(collapser, self, state.seat.take())
     }
 }
 
@@ -130,9 +144,15 @@ pub(crate) struct Leader<T: Clone> {
     collapser: Arc<Collapser<T>>,
     flight: Arc<Flight<T>>,
     is_over: bool,
+    /// Counts it as a flight of its owner's, until it is over.
+    seat: Option<Seat>,
 }
 
 impl<T: Clone> Leader<T> {
+    fn new(collapser: &Arc<Collapser<T>>, flight: &Arc<Flight<T>>, seat: Option<Seat>) -> Self {
+        Self { collapser: Arc::clone(collapser), flight: Arc::clone(flight), is_over: false, seat }
+    }
+
     /// Whether a failure now is the last one: it will be shared instead of tried again.
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.flight.state().attempt >= self.flight.settings.attempts
@@ -196,6 +216,7 @@ impl<T: Clone> Drop for Leader<T> {
         let mut state = self.flight.state();
         if state.followers > 0 && state.attempt < self.flight.settings.attempts {
             state.phase = Phase::Vacant;
+            state.seat = self.seat.take();
             drop(state);
             self.flight.changed.notify_one();
         } else {
@@ -207,33 +228,12 @@ impl<T: Clone> Drop for Leader<T> {
     }
 }
 
-/// Announces what a flight brings, once.
-pub(crate) struct Announcer<T> {
-    flight: Arc<Flight<T>>,
-}
-
-impl<T> Announcer<T> {
-    pub(crate) fn announce(self, brings: T, until: Instant) {
-        let mut state = self.flight.state();
-        state.phase = Phase::Announced(brings);
-        state.closes = Some(state.closes.map_or(until, |closes| closes.min(until)));
-        drop(state);
-        self.flight.changed.notify_waiters();
-    }
-
-    /// The failure that was shared is all here now.
-    pub(crate) fn replace(self, failure: T) {
-        let mut state = self.flight.state();
-        if matches!(state.phase, Phase::Spent(_)) {
-            state.phase = Phase::Spent(Some(failure));
-        }
-    }
-}
-
 /// A place in the queue for a flight.
 pub(crate) struct Follower<T: Clone> {
     collapser: Arc<Collapser<T>>,
     flight: Arc<Flight<T>>,
+    /// Counts it as one that waits, for its owner.
+    _seat: Seat,
 }
 
 impl<T: Clone> Follower<T> {
@@ -282,6 +282,7 @@ impl<T: Clone> Drop for Follower<T> {
         if state.followers == 0 && matches!(state.phase, Phase::Vacant) {
             // Nobody is left to take over.
             shard.remove(&self.flight);
+            state.seat = None;
         }
     }
 }

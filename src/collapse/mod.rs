@@ -10,7 +10,9 @@ mod collapser;
 mod finish_on_drop;
 mod flight;
 mod marker;
+mod quota;
 
+pub use self::quota::TenantLimits;
 pub(crate) use self::{
     collapser::{Collapser, Role},
     finish_on_drop::{FinishOnDrop, in_background},
@@ -54,8 +56,8 @@ pub struct Collapse {
     pub(crate) leases: bool,
 }
 
-/// What becomes of a request that can not wait: the flight has all the followers it may have, or the wait
-/// limit passed.
+/// What becomes of a request that can not wait: the flight has all the followers it may have, its tenant all that
+/// [`TenantLimits`] allow, or the wait limit passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {

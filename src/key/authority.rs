@@ -3,7 +3,9 @@
 //! A request that names two authorities, or one that parsers may read in two ways, has none here: the layer
 //! that picked the tenant and the origin could each have believed another.
 
-use http::{HeaderMap, Uri, header::HOST};
+use std::borrow::Cow;
+
+use http::{HeaderMap, Uri, header::HOST, uri::Authority};
 
 use super::{KeyError, escape, within_limit};
 
@@ -19,18 +21,61 @@ pub(super) fn push(out: &mut String, uri: &Uri, headers: &HeaderMap) -> Result<(
         }
         return Ok(());
     };
-    let host = host.map(unmistakable).transpose()?;
-    let scheme = uri.scheme_str();
-    let authority = without_default_port(unmistakable(authority.as_str().as_bytes())?, scheme);
-    if host.is_some_and(|host| !without_default_port(host, scheme).eq_ignore_ascii_case(authority)) {
-        return Err(KeyError::AmbiguousAuthority);
-    }
-    if let Some(scheme) = scheme {
+    let authority = of_uri(authority, uri.scheme_str(), host)?;
+    if let Some(scheme) = uri.scheme_str() {
         push_lowercase(out, scheme.as_bytes());
         out.push_str("://");
     }
     push_lowercase(out, authority);
     Ok(())
+}
+
+/// The same as a name of its own: in lower case, without the dot at the end of the host (RFC 3986 §3.2.2), and with the
+/// port only if there is one that is not the scheme's. None if it is no name of a host and no address.
+pub(super) fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+    let line = host_line(headers).ok()?;
+    let authority = match uri.authority() {
+        Some(authority) => of_uri(authority, uri.scheme_str(), line).ok()?,
+        None => line?,
+    };
+    let text = str::from_utf8(authority).ok()?;
+    let host_length = if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+    let (host, port) = text.split_at_checked(host_length)?;
+    let port = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if !is_host(host) || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let has_case = host.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(match port {
+        // RFC 9110 §4.2.3: an empty port is none.
+        "" if has_case => host.to_ascii_lowercase().into(),
+        "" => host.into(),
+        _ if has_case || host.len() < host_length => format!("{}:{port}", host.to_ascii_lowercase()).into(),
+        _ => text.into(),
+    })
+}
+
+/// The authority of a URI, without the default port of its scheme. A `Host` beside it has to say the same.
+fn of_uri<'a>(authority: &'a Authority, scheme: Option<&str>, host: Option<&[u8]>) -> Result<&'a [u8], KeyError> {
+    let host = host.map(unmistakable).transpose()?;
+    let authority = without_default_port(unmistakable(authority.as_str().as_bytes())?, scheme);
+    if host.is_some_and(|host| !without_default_port(host, scheme).eq_ignore_ascii_case(authority)) {
+        return Err(KeyError::AmbiguousAuthority);
+    }
+    Ok(authority)
+}
+
+/// Labels of letters, digits, `-` and `_`, none of them empty; or what may be an IPv6 address in its brackets.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']').is_some_and(|address| {
+            address.contains(':') && address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }),
+        None => host.split('.').all(|label| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        }),
+    }
 }
 
 fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {

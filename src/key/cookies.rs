@@ -7,24 +7,52 @@ use super::{KeyError, escape, within_limit};
 /// Appends `|c:name`, and what the request says about the cookie `name`, in the order in which it does:
 /// `=value` for a plain `name=value`, `;piece` for a piece that only some parsers take for this cookie.
 ///
-/// Such are a name without `=`, with blanks around it or with escapes in it, and any piece of a line that is
-/// not ASCII. If they were left out of the key, a sender could make the origin see a cookie that the key does
-/// not show. A piece never has a `;`, so that neither form passes for the other.
+/// A piece never has a `;`, so that neither form passes for the other.
 pub(super) fn push(out: &mut String, name: &str, headers: &HeaderMap) -> Result<(), KeyError> {
     out.push_str("|c:");
     escape::push(out, name.as_bytes(), is_mark);
-    for (piece, readable) in headers.get_all(COOKIE).iter().flat_map(pieces) {
-        let (piece_name, value) = split_once(piece, b'=');
-        let (mark, text) = match value {
-            Some(value) if readable && piece_name == name.as_bytes() => ('=', value),
-            _ if may_be_read_as(piece_name, name) => (';', piece),
-            _ => continue,
+    for reading in readings(name, headers) {
+        let (mark, text) = match reading {
+            Reading::Value(value) => ('=', value),
+            Reading::Unclear(piece) => (';', piece),
         };
         within_limit(out.len() + text.len())?;
         out.push(mark);
         escape::push(out, text, is_mark);
     }
     Ok(())
+}
+
+/// The value of the cookie `name`, if all parsers find this one and no other. Not if it is empty.
+pub(super) fn only_value<'a>(name: &str, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    let mut readings = readings(name, headers);
+    match (readings.next(), readings.next()) {
+        (Some(Reading::Value(value)), None) if !value.is_empty() => Some(value),
+        _ => None,
+    }
+}
+
+/// What a piece of `Cookie` says about a cookie.
+enum Reading<'a> {
+    Value(&'a [u8]),
+    /// Only some parsers take the piece for this cookie.
+    Unclear(&'a [u8]),
+}
+
+/// What a request says about the cookie `name`, in its order.
+///
+/// Unclear is a name without `=`, with blanks around it or with escapes in it, and any piece of a line that is
+/// not ASCII. If they were left out of the key, a sender could make the origin see a cookie that the key does
+/// not show.
+fn readings<'a>(name: &str, headers: &'a HeaderMap) -> impl Iterator<Item = Reading<'a>> {
+    headers.get_all(COOKIE).into_iter().flat_map(pieces).filter_map(move |(piece, readable)| {
+        let (piece_name, value) = split_once(piece, b'=');
+        match value {
+            Some(value) if readable && piece_name == name.as_bytes() => Some(Reading::Value(value)),
+            _ if may_be_read_as(piece_name, name) => Some(Reading::Unclear(piece)),
+            _ => None,
+        }
+    })
 }
 
 const fn is_mark(byte: u8) -> bool {

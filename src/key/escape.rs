@@ -13,7 +13,7 @@ pub(super) fn push_str(out: &mut String, text: &str, also: impl Fn(u8) -> bool) 
 
 /// Appends `bytes`, with `%` and two upper-case hex digits for each byte that is not visible ASCII, that
 /// means something in every key, or for which `also` says that it means something in this component.
-pub(super) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
+pub(crate) fn push(out: &mut String, bytes: &[u8], also: impl Fn(u8) -> bool) {
     let mut rest = bytes;
     while !rest.is_empty() {
         let run_length = rest.iter().position(|&byte| is_special(byte) || also(byte)).unwrap_or(rest.len());

@@ -9,14 +9,17 @@
 //! to another. The text is
 //!
 //! ```text
-//! {tenant}|{method}|{authority}|{path}?{query}[|h:{field}[={line}]*]*[|c:{cookie}[={value}|;{piece}]*]*[|b:{digest}]
+//! {tenant}|{method}|{authority}|{path}?{query}[|h:{field}[={line}]*]*[|c:{cookie}[={value}|;{piece}]*]*
+//! [|p:{principal}|p:={digest}][|b:{digest}]
+//!
 //! acme|GET|shop.example|/products?a=1&b=2
 //! ```
 //!
 //! in visible ASCII; see [`escape`] for how. Fields that override the target ([`overrides`]) come in by themselves.
 //! GET and HEAD share a key (RFC 9110 §9.3.2). The shared tenant has no name. An absent query, field or cookie
-//! differs from an empty one. The digest is 64 hex digits, of the content and the fields that say what it is
-//! ([`Content`]); a key without it differs from that of empty content.
+//! differs from an empty one. A [`Principal`] is never empty, and stands there as it is or, if it is a secret, as a
+//! digest. The last digest is of the content and the fields that say what it is ([`Content`]); a key without it differs
+//! from that of empty content. Digests are 64 hex digits.
 //!
 //! The key of a [variant](CacheKey::variant) goes on with the nominated fields. Those that have a [normal
 //! form](normal_form) are the one thing merged without being asked: their definition says what means the same.
@@ -32,12 +35,15 @@ use http::{HeaderMap, HeaderName};
 use crate::rfc9111::normal::normal_form;
 
 mod authority;
+mod computation;
 mod content;
 mod cookies;
-mod escape;
+pub(crate) mod escape;
 mod head;
 pub(crate) mod overrides;
+mod principal;
 mod query;
+mod shown;
 mod spec;
 mod tenant;
 #[cfg(test)]
@@ -45,7 +51,10 @@ mod tests;
 
 pub use content::Content;
 pub use head::RequestHead;
+pub use overrides::OverrideRule;
+pub use principal::Principal;
 pub use query::QueryRule;
+pub(crate) use shown::Shown;
 pub use spec::KeySpec;
 pub use tenant::{Tenancy, Tenant};
 
@@ -74,8 +83,12 @@ pub(crate) enum KeyError {
     TooLong,
     /// It is not certain to whom the request is addressed.
     AmbiguousAuthority,
+    /// The query has more parameters than it may have.
+    TooManyParameters,
     /// It is not known whose request it is.
     UnidentifiedTenant,
+    /// It is not known who within the tenant is asking.
+    UnidentifiedPrincipal,
 }
 
 impl CacheKey {
@@ -134,6 +147,11 @@ impl CacheKey {
         Self(tenant.map_or_else(|| "~all".to_owned(), |tenant| format!("~tenant|{tenant}")))
     }
 
+    /// The tenant, as it is written in keys.
+    pub(crate) fn tenant_component(&self) -> &str {
+        tenant_component(&self.0)
+    }
+
     /// The tenant, the authority, and the path with the query that count: what an unsafe method invalidates,
     /// whatever the method, the fields and the content that are part of the key (RFC 9111 §4.4). The scheme and its port
     /// do not count, since most requests do not tell theirs.
@@ -145,6 +163,16 @@ impl CacheKey {
         let authority = authority.split_once("://").map_or(authority, |(_, authority)| authority);
         let authority = [":80", ":443"].iter().find_map(|port| authority.strip_suffix(port)).unwrap_or(authority);
         (tenant, authority, components.next().unwrap_or_default())
+    }
+
+    /// Whether it is of a tenant that is not the shared one.
+    pub(crate) fn has_tenant(&self) -> bool {
+        !self.0.starts_with('|')
+    }
+
+    /// Whether it is of one principal.
+    pub(crate) fn has_principal(&self) -> bool {
+        self.0.split('|').skip(4).any(|component| component.starts_with("p:"))
     }
 
     /// The key of a GET, where this is that of another method.
@@ -183,6 +211,11 @@ impl fmt::Debug for CacheKey {
         let digest = blake3::hash(self.0.as_bytes()).to_hex();
         write!(f, "CacheKey({})", digest.get(..16).unwrap_or_default())
     }
+}
+
+/// The first component of the text of a key: in it the separator is escaped.
+pub(crate) fn tenant_component(key: &str) -> &str {
+    key.split_once('|').map_or(key, |(tenant, _)| tenant)
 }
 
 /// Appends the tag, the name, and `=` before each line of the field, in the order of the lines.

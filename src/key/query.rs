@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use url::form_urlencoded::byte_serialize;
 
-use super::escape;
+use super::{KeyError, escape};
 
 /// Which parameters of the query are part of a key. Default: [`QueryRule::keep`].
 ///
@@ -33,6 +33,7 @@ use super::escape;
 pub struct QueryRule {
     select: Select,
     normalized: bool,
+    max_parameters: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +49,12 @@ impl QueryRule {
     /// The query counts byte by byte, in the order that it was sent in: `?b=1&a=2` and `?a=2&b=1` are two resources,
     /// as URIs have it (RFC 9111 §2).
     pub const fn verbatim() -> Self {
-        Self { select: Select::Verbatim, normalized: false }
+        Self::of(Select::Verbatim)
     }
 
     /// All parameters count, in any order of their names.
     pub const fn keep() -> Self {
-        Self { select: Select::All, normalized: false }
+        Self::of(Select::All)
     }
 
     /// Only the parameters of these names count. A name that ends in `*` stands for all that begin with what
@@ -62,7 +63,7 @@ impl QueryRule {
     /// The origin must not look at any other. A parameter counts if its name matches as it was sent or once
     /// decoded: an origin that decodes `%70age` to `page` would else see a parameter that is not in the key.
     pub fn only<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
-        Self { select: Select::Only(Names::new(names)), normalized: false }
+        Self::of(Select::Only(Names::new(names)))
     }
 
     /// All parameters count but those of these names, where `utm_*` stands for all names that begin with
@@ -70,12 +71,12 @@ impl QueryRule {
     ///
     /// The origin must not look at these.
     pub fn without<I: IntoIterator<Item: Into<String>>>(names: I) -> Self {
-        Self { select: Select::Without(Names::new(names)), normalized: false }
+        Self::of(Select::Without(Names::new(names)))
     }
 
     /// No parameter counts: all queries of a path share one key, that of no query.
     pub const fn ignore() -> Self {
-        Self { select: Select::Nothing, normalized: false }
+        Self::of(Select::Nothing)
     }
 
     /// Makes spellings of the same parameter equal: `%7e`, `%7E` and `~`, or `+` and `%20`.
@@ -87,6 +88,28 @@ impl QueryRule {
     pub fn normalized(mut self) -> Self {
         self.normalized = true;
         self
+    }
+
+    /// Sets how many parameters a query may have, those that do not count among them. Default: 256.
+    ///
+    /// A request with more has no key: it goes past the cache. A parameter is what stands between two `&`, be it empty.
+    /// Where the query does not count at all, there is no limit.
+    pub const fn max_parameters(mut self, most: usize) -> Self {
+        self.max_parameters = most;
+        self
+    }
+
+    const fn of(select: Select) -> Self {
+        Self { select, normalized: false, max_parameters: MAX_PARAMETERS }
+    }
+
+    pub(super) fn check_parameters(&self, query: Option<&str>) -> Result<(), KeyError> {
+        let Some(query) = query else { return Ok(()) };
+        // As many parameters need as many bytes, but for the first.
+        let is_over = query.len() >= self.max_parameters
+            && self.select != Select::Nothing
+            && query.bytes().filter(|byte| *byte == b'&').count() >= self.max_parameters;
+        if is_over { Err(KeyError::TooManyParameters) } else { Ok(()) }
     }
 
     /// How many bytes of this query count at most, before escaping.
@@ -272,3 +295,6 @@ fn form_decode(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 const INLINE_PIECES: usize = 16;
+
+/// More parameters than forms have.
+const MAX_PARAMETERS: usize = 256;

@@ -5,17 +5,20 @@ use std::{fmt, sync::Arc};
 use http::{HeaderName, Method, Uri};
 
 use super::{
-    CacheKey, KeyError, QueryRule, RequestHead, Tenant, authority, cookies, escape, overrides, push_field, within_limit,
+    CacheKey, KeyError, OverrideRule, Principal, QueryRule, RequestHead, Tenant, authority, cookies, escape,
+    overrides::Overrides, push_field, within_limit,
 };
 
 /// Says what of a request goes into its key.
 ///
 /// Always: the tenant, the method (HEAD counts as GET), the authority, the exact bytes of the path. Besides,
-/// the query as the [`QueryRule`] says, and the header fields and cookies that are named here. The response
-/// must depend on nothing else, unless its `Vary` says so.
+/// the query as the [`QueryRule`] says, the header fields and cookies that are named here, the
+/// [principal](Self::principal) if one is asked for, and the [fields that override the target](Self::override_field).
+/// The response must depend on nothing else, unless its `Vary` says so.
 ///
-/// A request has no key if that would be longer than 8 KiB, if its tenant is unidentified, or if it names its
-/// authority in two ways: `Host` twice, unlike its URI, or with anything but a host and a port in it.
+/// A request has no key if that would be longer than 8 KiB, if its tenant or its principal is unidentified, if its
+/// query has too [many parameters](QueryRule::max_parameters), or if it names its authority in two ways: `Host` twice,
+/// unlike its URI, or with anything but a host and a port in it.
 ///
 /// ```
 /// use http::header::ACCEPT_LANGUAGE;
@@ -38,6 +41,8 @@ pub struct KeySpec {
     headers: Vec<HeaderName>,
     /// Sorted, each once.
     cookies: Vec<String>,
+    principal: Option<Principal>,
+    overrides: Overrides,
     target_uri: Option<TargetUri>,
 }
 
@@ -75,6 +80,39 @@ impl KeySpec {
         self
     }
 
+    /// Puts who within the tenant is asking into the key: what is stored for one is never served to another. Default:
+    /// nobody is asked.
+    ///
+    /// It relaxes RFC 9111 §3.5: see [`Principal`].
+    pub fn principal(mut self, principal: Principal) -> Self {
+        self.principal = Some(principal);
+        self
+    }
+
+    /// Sets what becomes of a request that has this field, where some servers take the field for the target in place of
+    /// what the request itself says.
+    ///
+    /// Default: [`Keyed`](OverrideRule::Keyed) for `X-Forwarded-Host`, `-Proto`, `X-Original-URL` and their like
+    /// (not `X-Forwarded-For`, which says who asks), and of `Forwarded` for `host` and `proto`. Where servers take `_`
+    /// for `-`, so does this: `x_forwarded_host` is one of them. A field that is put into the key by
+    /// [`header`](Self::header) is there whatever is said here. What asks to be taken for another method
+    /// (`X-HTTP-Method-Override` and its like) always goes past the cache.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use microcache::{KeySpec, OverrideRule};
+    ///
+    /// let spec = KeySpec::new()
+    ///     .override_field(HeaderName::from_static("x-forwarded-port"), OverrideRule::Irrelevant)
+    ///     .override_field(HeaderName::from_static("x-original-url"), OverrideRule::Bypass)
+    ///     .override_field(HeaderName::from_static("x-our-target"), OverrideRule::Keyed);
+    /// # let _ = spec;
+    /// ```
+    pub fn override_field(mut self, name: HeaderName, rule: OverrideRule) -> Self {
+        self.overrides.set(name, rule);
+        self
+    }
+
     /// Sets where the target URI of a request is, if something around the cache has changed `uri()`: a nested
     /// router cuts off its prefix, and `/a/list` and `/b/list` would share a key.
     ///
@@ -103,7 +141,7 @@ impl KeySpec {
     /// The key of a request; `None` if it has none. For purges and tests: the layer makes its own keys.
     #[must_use]
     pub fn key(&self, request: RequestHead<'_>, tenant: &Tenant) -> Option<CacheKey> {
-        let overrides = request.headers().keys().any(|name| overrides::is_override(name.as_str()));
+        let overrides = request.headers().keys().any(|name| self.override_rule(name.as_str()).is_some());
         self.write(&request, overrides, tenant, None, String::new()).ok()
     }
 
@@ -112,19 +150,45 @@ impl KeySpec {
         self.target_uri.as_ref().and_then(|TargetUri(of)| of(request)).unwrap_or(request.uri())
     }
 
-    /// The same without header fields and cookies, which say nothing of the target.
+    /// The same without header fields, cookies and principal, which say nothing of the target.
     pub(crate) fn of_target(&self) -> Self {
-        Self {
-            query: self.query.clone(),
-            headers: Vec::new(),
-            cookies: Vec::new(),
-            target_uri: self.target_uri.clone(),
-        }
+        Self { query: self.query.clone(), target_uri: self.target_uri.clone(), ..Self::default() }
     }
 
-    /// Whether the cookie of this name is part of the key.
+    /// Whether the field of this name is part of the key.
+    pub(crate) fn keys_field(&self, name: &HeaderName) -> bool {
+        self.headers.contains(name)
+    }
+
+    /// Whether the cookie of this name is part of the key, or of what the principal is made of.
     pub(crate) fn keys_cookie(&self, name: &[u8]) -> bool {
-        self.cookies.iter().any(|cookie| cookie.as_bytes() == name)
+        self.cookies.iter().any(|cookie| cookie.as_bytes() == name) || self.is_of_principal(name)
+    }
+
+    /// Whether the cookie of this name says who asks.
+    pub(crate) fn is_of_principal(&self, name: &[u8]) -> bool {
+        self.principal.as_ref().is_some_and(|principal| principal.covers_cookie(name))
+    }
+
+    /// The field that says who asks.
+    pub(crate) fn principal_field(&self) -> Option<HeaderName> {
+        self.principal.as_ref().and_then(Principal::field)
+    }
+
+    /// Whether the operator has said of this field that it does not override the target.
+    pub(crate) fn is_irrelevant_override(&self, name: &HeaderName) -> bool {
+        self.override_rule(name.as_str()) == Some(OverrideRule::Irrelevant)
+    }
+
+    /// Whether the principal is made of `Authorization`, or speaks for it.
+    pub(crate) fn keys_authorization(&self) -> bool {
+        self.principal.as_ref().is_some_and(Principal::covers_authorization)
+    }
+
+    /// What is done with a request that has a field of this name; none for all but those that override the target.
+    #[inline]
+    pub(crate) fn override_rule(&self, name: &str) -> Option<OverrideRule> {
+        self.overrides.rule(name)
     }
 
     /// The key of a request, in `buffer`, which comes back with the error if there is none. `overrides`: it has
@@ -160,6 +224,7 @@ impl KeySpec {
         // Before any work that grows with the request: escaping only makes it longer.
         let length = tenant.len() + uri.path().len() + self.query.length_in_key(uri.query());
         within_limit(length)?;
+        self.query.check_parameters(uri.query())?;
         out.reserve(length + RESERVED_BYTES);
 
         escape::push_str(out, tenant, |_| false);
@@ -180,10 +245,13 @@ impl KeySpec {
             push_field(out, "|h:", name, request.headers())?;
         }
         if overrides {
-            overrides::push(out, &self.headers, request.headers())?;
+            self.overrides.push(out, &self.headers, request.headers())?;
         }
         for name in &self.cookies {
             cookies::push(out, name, request.headers())?;
+        }
+        if let Some(principal) = &self.principal {
+            principal.push(out, request)?;
         }
         if let Some(digest) = content {
             out.push_str("|b:");

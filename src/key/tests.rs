@@ -5,7 +5,7 @@ use std::{
 
 use http::{
     HeaderValue, Method, Request,
-    header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HOST},
+    header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -112,6 +112,27 @@ fn many_parameters_are_sorted_like_few() {
         let uri = format!("/a?{}", shuffled.join("&"));
         assert_eq!(query_in_key(&QueryRule::keep(), &uri), format!("?{}", ascending.join("&")));
     }
+}
+
+#[test]
+fn a_query_with_too_many_parameters_has_no_key() {
+    let write = |rule: QueryRule, ands: usize| {
+        let spec = KeySpec::new().query(rule);
+        key(&spec, &get(&format!("/a?{}", "&".repeat(ands)))).map(|_| ())
+    };
+    let over = Err(KeyError::TooManyParameters);
+    for rule in
+        [QueryRule::keep(), QueryRule::keep().normalized(), QueryRule::without(["utm_*"]), QueryRule::verbatim()]
+    {
+        assert_eq!((write(rule.clone(), 255), write(rule.clone(), 256)), (Ok(()), over), "{rule:?}");
+        let few = rule.clone().max_parameters(3);
+        assert_eq!((write(few.clone(), 2), write(few, 3)), (Ok(()), over), "{rule:?}");
+        assert_eq!(write(rule.max_parameters(0), 0), over);
+    }
+    // Those that do not count are looked at all the same.
+    assert_eq!(write(QueryRule::only(["a"]), 256), over);
+    assert_eq!(write(QueryRule::ignore().max_parameters(0), 1000), Ok(()));
+    assert_eq!(key(&KeySpec::new().query(QueryRule::keep().max_parameters(0)), &get("/a")), Ok("|GET||/a".to_owned()));
 }
 
 #[test]
@@ -303,6 +324,24 @@ fn the_digest_of_content_is_the_last_component() {
 }
 
 #[test]
+fn the_principal_is_a_component_of_its_own() {
+    let by_user = KeySpec::new().cookie("c").principal(Principal::header(HeaderName::from_static("x-user")));
+    let mut request = Request::get("/a").header("x-user", "alice").header(COOKIE, "c=1|p:bob").body(()).unwrap();
+    let digest = blake3::hash(b"content");
+    let head = RequestHead::of(&request);
+    let whole = by_user.write(&head, true, &Tenant::shared(), Some(&digest), String::new()).unwrap();
+    let bare = KeySpec::new().cookie("c").key(head, &Tenant::named("p:a")).unwrap();
+
+    assert_eq!(whole.as_str(), format!("|GET||/a|c:c=1%7Cp:bob|p:alice|b:{}", digest.to_hex()));
+    assert_eq!((whole.has_principal(), whole.has_tenant()), (true, false));
+    assert_eq!((bare.has_principal(), bare.has_tenant()), (false, true));
+    assert_eq!(by_user.of_target().key(head, &Tenant::shared()).unwrap().as_str(), "|GET||/a");
+
+    request.headers_mut().remove("x-user");
+    assert_eq!(key(&by_user, &request), Err(KeyError::UnidentifiedPrincipal));
+}
+
+#[test]
 fn a_key_with_a_digest_has_room_for_it() {
     let request = get(&format!("/{}", "a".repeat(MAX_BYTES - 64)));
     let (head, digest) = (RequestHead::of(&request), blake3::hash(b""));
@@ -318,8 +357,8 @@ fn a_key_of_eight_kibibytes_is_the_longest() {
     for (uri, fits) in [
         (format!("/{}", "a".repeat(longest - 1)), true),
         (format!("/{}", "a".repeat(longest)), false),
-        (format!("/?{}", "&".repeat(longest - 2)), true),
-        (format!("/?{}", "&".repeat(longest - 1)), false),
+        (format!("/?{}", "b".repeat(longest - 2)), true),
+        (format!("/?{}", "b".repeat(longest - 1)), false),
         (format!("/{}", "|".repeat(longest / 2)), false),
         (format!("/?{}", "b&a&".repeat(16_000)), false),
     ] {
@@ -444,7 +483,23 @@ struct Sample {
     query: Option<String>,
     accept: Vec<Vec<u8>>,
     cookie: Vec<Vec<u8>>,
+    /// Fields that override the target, by their place in [`OVERRIDING`].
+    overriding: Vec<(usize, String)>,
+    principal: WhoAsks,
+    content: Option<u8>,
 }
+
+/// How the principal is found, and what the request says of it.
+#[derive(Clone, Debug, PartialEq)]
+enum WhoAsks {
+    IsNotAsked,
+    Named(String),
+    Secret(String),
+}
+
+/// The first is no such field, the second is not looked at.
+const OVERRIDING: [&str; 6] =
+    ["x-forwarded-for", "x-forwarded-port", "x-forwarded-host", "x_forwarded_host", "x-host", "front-end-https"];
 
 /// What the two requests of a pair must agree in to share a key, written as plainly as possible.
 #[derive(Debug, PartialEq)]
@@ -457,11 +512,24 @@ struct Meaning {
     accept: Vec<Vec<u8>>,
     /// For the cookies `a` and `0`: whether it is plain, and its value or, if not plain, the whole piece.
     cookies: [Vec<(bool, String)>; 2],
+    /// The lines of each.
+    overriding: Vec<Vec<String>>,
+    principal: WhoAsks,
+    content: Option<u8>,
 }
 
 impl Sample {
     fn spec() -> KeySpec {
-        KeySpec::new().header(ACCEPT).cookie("a").cookie("0")
+        let port = HeaderName::from_static(OVERRIDING[1]);
+        KeySpec::new().header(ACCEPT).cookie("a").cookie("0").override_field(port, OverrideRule::Irrelevant)
+    }
+
+    fn own_spec(&self) -> KeySpec {
+        match &self.principal {
+            WhoAsks::IsNotAsked => Self::spec(),
+            WhoAsks::Named(_) => Self::spec().principal(Principal::extension(|name: &String| Some(name.into()))),
+            WhoAsks::Secret(_) => Self::spec().principal(Principal::header(AUTHORIZATION)),
+        }
     }
 
     fn tenant(&self) -> Tenant {
@@ -483,11 +551,24 @@ impl Sample {
         if let Some(host) = &self.host {
             request.headers_mut().append(HOST, HeaderValue::from_str(host).ok()?);
         }
+        for (at, value) in &self.overriding {
+            request.headers_mut().append(OVERRIDING[*at], HeaderValue::from_str(value).ok()?);
+        }
+        match &self.principal {
+            WhoAsks::IsNotAsked => {}
+            WhoAsks::Named(name) => drop(request.extensions_mut().insert(name.clone())),
+            WhoAsks::Secret(secret) => {
+                request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str(secret).ok()?);
+            }
+        }
         Some(request)
     }
 
     fn key(&self) -> Option<CacheKey> {
-        Self::spec().key(RequestHead::of(&self.request()?), &self.tenant())
+        let request = self.request()?;
+        let digest = self.content.map(|content| blake3::hash(&[content]));
+        let spec = self.own_spec();
+        spec.write(&RequestHead::of(&request), true, &self.tenant(), digest.as_ref(), String::new()).ok()
     }
 
     fn meaning(&self) -> Meaning {
@@ -506,6 +587,13 @@ impl Sample {
             }),
             accept: self.accept.clone(),
             cookies: [self.cookie_meaning("a", "%61"), self.cookie_meaning("0", "%30")],
+            overriding: (2..OVERRIDING.len())
+                .map(|name| {
+                    self.overriding.iter().filter(|(at, _)| *at == name).map(|(_, line)| line.clone()).collect()
+                })
+                .collect(),
+            principal: self.principal.clone(),
+            content: self.content,
         }
     }
 
@@ -531,6 +619,17 @@ fn nasty(extra: &'static [&'static str]) -> impl Strategy<Value = String> {
     vec(select(alphabet), 0..5).prop_map(|parts| parts.concat())
 }
 
+fn principals() -> impl Strategy<Value = WhoAsks> {
+    let text = || nasty(&["=", "|p:", "p:", "|b:", "é"]);
+    prop_oneof![
+        2 => Just(WhoAsks::IsNotAsked),
+        2 => text().prop_map(WhoAsks::Named),
+        1 => text().prop_map(WhoAsks::Secret),
+        // A name that looks like the digest of a secret.
+        1 => text().prop_map(|text| WhoAsks::Named(format!("={}", blake3::hash(text.as_bytes()).to_hex()))),
+    ]
+}
+
 fn nasty_lines() -> impl Strategy<Value = Vec<Vec<u8>>> {
     vec(nasty(&["=", "?", ";", " ", "&", "a=", "0=", "; a=", "|c:a=", "|h:accept="]).prop_map(String::into_bytes), 0..3)
 }
@@ -544,14 +643,17 @@ prop_compose! {
         query in proptest::option::of(nasty(&["&", "=", "?", ";", "&a=", "&0", "é", "|h:accept"])),
         accept in nasty_lines(),
         cookie in nasty_lines(),
+        overriding in vec((0..OVERRIDING.len(), nasty(&["=", "|h:x-host=", " "])), 0..3),
+        principal in principals(),
+        content in proptest::option::of(0..3_u8),
     ) -> Sample {
-        Sample { tenant, method: method.to_owned(), host, path, query, accept, cookie }
+        Sample { tenant, method: method.to_owned(), host, path, query, accept, cookie, overriding, principal, content }
     }
 }
 
 /// A pair that differs in what one or two small edits change, so that keys nearly collide.
 fn pairs() -> impl Strategy<Value = (Sample, Sample)> {
-    let edit = (0..15_u8, any::<prop::sample::Index>(), select(vec!['|', '%', '=', '&', '?', ';', '~', 'a', 'A', '0']));
+    let edit = (0..23_u8, any::<prop::sample::Index>(), select(vec!['|', '%', '=', '&', '?', ';', '~', 'a', 'A', '0']));
     (samples(), samples(), vec(edit, 0..3)).prop_map(|(sample, other, edits)| {
         let mut edited = sample.clone();
         for (what, index, byte) in edits {
@@ -593,6 +695,28 @@ fn apply(sample: &mut Sample, other: &Sample, what: u8, index: &prop::sample::In
                 *line = String::from_utf8_lossy(line).replace("; a=", "=").into_bytes();
             }
         }
+        14 => sample.principal = other.principal.clone(),
+        15 => {
+            sample.principal = match &sample.principal {
+                WhoAsks::IsNotAsked => WhoAsks::Named(std::mem::take(&mut sample.tenant)),
+                WhoAsks::Named(name) => WhoAsks::Secret(name.clone()),
+                WhoAsks::Secret(secret) => WhoAsks::Named(format!("={}", blake3::hash(secret.as_bytes()).to_hex())),
+            };
+        }
+        16 => {
+            if let WhoAsks::Named(name) | WhoAsks::Secret(name) = &mut sample.principal {
+                insert(name);
+            }
+        }
+        17 => sample.content = other.content,
+        18 => sample.overriding.clone_from(&other.overriding),
+        19 => sample.overriding.reverse(),
+        20 => {
+            for (at, _) in &mut sample.overriding {
+                *at = (*at + 1) % OVERRIDING.len();
+            }
+        }
+        21 => sample.method.clone_from(&other.method),
         _ => {
             let escape = |text: &str| text.replace(byte, &format!("%{:02X}", u32::from(byte)));
             sample.tenant = escape(&sample.tenant);
@@ -641,8 +765,14 @@ fn spelled(members: Vec<Weighted>) -> impl Strategy<Value = Vec<String>> {
     })
 }
 
+/// More than usual; as many as `PROPTEST_CASES` asks for.
+fn many_cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(2048), ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(many_cases())]
 
     #[test]
     fn requests_share_a_key_only_if_they_mean_the_same((one, other) in pairs()) {
@@ -658,7 +788,31 @@ proptest! {
         let meaning = sample.meaning();
 
         let components: Vec<&str> = key.as_str().split('|').collect();
+        let digest = |bytes: &[u8]| blake3::hash(bytes).to_hex();
+        let (content, components): (Vec<_>, Vec<_>) = components.into_iter().partition(|it| it.starts_with("b:"));
+        let (principal, components): (Vec<_>, Vec<_>) = components.into_iter().partition(|it| it.starts_with("p:"));
+        let is_overriding = |it: &&str| OVERRIDING.iter().any(|name| it.starts_with(&format!("h:{name}")));
+        let (overriding, components): (Vec<_>, Vec<_>) = components.into_iter().partition(is_overriding);
         let [tenant, method, host, target, accept, zero, a] = components[..] else { panic!("{key}") };
+        let mut read = vec![Vec::new(); OVERRIDING.len() - 2];
+        for component in overriding {
+            let mut parts = component.strip_prefix("h:").unwrap().split('=');
+            let name = parts.next().unwrap();
+            let at = OVERRIDING.iter().position(|other| *other == name).unwrap();
+            prop_assert!(read[at - 2].is_empty());
+            read[at - 2] = parts.map(|line| String::from_utf8(unescape(line)).unwrap()).collect();
+        }
+        prop_assert_eq!(read, meaning.overriding);
+        match &meaning.principal {
+            WhoAsks::IsNotAsked => prop_assert!(principal.is_empty()),
+            WhoAsks::Named(name) => {
+                prop_assert!(!principal[0].contains('='));
+                prop_assert_eq!(unescape(&principal[0]["p:".len()..]), name.as_bytes());
+            }
+            WhoAsks::Secret(secret) => prop_assert_eq!(principal[0], format!("p:={}", digest(secret.as_bytes()))),
+        }
+        let expected = meaning.content.map(|content| format!("b:{}", digest(&[content])));
+        prop_assert_eq!(content.first().copied(), expected.as_deref());
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let mut lines = accept.split('=');
         let pieces = meaning.query.map(|query| query.into_iter().map(|(_, piece)| piece).collect::<Vec<_>>().join("&"));

@@ -14,11 +14,11 @@ use tower_layer::Layer;
 use super::ConfigError;
 use crate::{
     clock::{Clock, SystemClock},
-    collapse::Collapser,
+    collapse::{Collapser, TenantLimits},
     handle::CacheHandle,
-    key::Tenancy,
+    key::{Tenancy, Tenant},
     observe::Counters,
-    policy::{Policy, Routes},
+    policy::{Policy, Routes, Sightings},
     service::{Cache, Core, Settings},
     store::{Fences, Store},
 };
@@ -56,10 +56,11 @@ impl CacheLayer {
                 core: Arc::new(Core {
                     store: Arc::new(store),
                     store_deadline: STORE_DEADLINE,
-                    collapser: Arc::new(Collapser::new()),
+                    collapser: Arc::new(Collapser::new(TenantLimits::new())),
                     clock: Arc::new(SystemClock),
                     tenancy: Tenancy::shared(),
                     fences: Fences::default(),
+                    sightings: Sightings::default(),
                     last_stamp: AtomicU64::new(0),
                     paused: AtomicBool::new(false),
                     counters: Counters::default(),
@@ -89,10 +90,10 @@ impl CacheLayer {
         Self { settings: Arc::new(settings) }
     }
 
-    /// What the application calls: pause, resume, stats.
+    /// What the application calls: purge, pause, resume, stats, computing without HTTP.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
-        CacheHandle::new(Arc::clone(&self.settings.core))
+        CacheHandle::new(Arc::clone(&self.settings))
     }
 }
 
@@ -154,6 +155,36 @@ impl CacheLayerBuilder {
     /// Sets how the tenant of a request is found. Default: one tenant for all.
     pub fn tenant(mut self, tenancy: Tenancy) -> Self {
         self.change(|core| core.tenancy = tenancy);
+        self
+    }
+
+    /// Sets what one tenant may have under way at a time. Default: [`TenantLimits::new`].
+    pub fn tenant_limits(mut self, limits: TenantLimits) -> Self {
+        self.change(|core| core.collapser = Arc::new(Collapser::new(limits)));
+        self
+    }
+
+    /// Sets which policy a tenant has in place of the [default](Self::policy), if it has one. A [route's](Self::route)
+    /// goes before it, and so does that of [`CacheLayer::with_policy`].
+    ///
+    /// It is called for each request of a known tenant, hits among them, so it must neither wait nor compute: look it up
+    /// in a map. Where policies change while the service runs, swap the map whole (as with an `ArcSwap`).
+    ///
+    /// ```
+    /// use std::{collections::HashMap, sync::Arc, time::Duration};
+    /// use microcache::{CacheLayer, MemoryStore, Policy, Tenancy, Tenant};
+    ///
+    /// let policies = HashMap::from([("acme", Arc::new(Policy::new().default_freshness(Duration::from_secs(5))))]);
+    /// # fn identify(_: microcache::RequestHead<'_>) -> Tenant { Tenant::named("acme") }
+    /// let cache = CacheLayer::builder(MemoryStore::with_max_bytes(64 << 20))
+    ///     .tenant(Tenancy::from_fn(identify))
+    ///     .policy_for(move |tenant| policies.get(tenant.name()?).cloned())
+    ///     .build()?;
+    /// # let _ = cache;
+    /// # Ok::<(), microcache::ConfigError>(())
+    /// ```
+    pub fn policy_for(mut self, of_tenant: impl Fn(&Tenant) -> Option<Arc<Policy>> + Send + Sync + 'static) -> Self {
+        self.settings.routes.set_of_tenant(Arc::new(of_tenant));
         self
     }
 

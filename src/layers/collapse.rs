@@ -47,11 +47,12 @@ impl CollapseLayer {
 
     /// With a policy, for its key, cookies and size limit; its freshness says nothing here.
     pub fn with_policy(policy: Policy) -> Self {
-        let policy = policy.default_freshness(Duration::ZERO);
+        // The tags are for a cache around it.
+        let policy = policy.default_freshness(Duration::ZERO).keep_tag_fields();
         Self { cache: CacheLayer::new(Nothing).with_policy(policy) }
     }
 
-    /// What the application calls: pause, resume, stats.
+    /// What the application calls: purge, pause, resume, stats.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         self.cache.handle()

@@ -3,9 +3,11 @@
 mod cache;
 mod collapse;
 mod config;
+mod tenant;
 
 pub use self::{
     cache::{CacheLayer, CacheLayerBuilder},
     collapse::CollapseLayer,
     config::ConfigError,
+    tenant::{TenantFuture, TenantLayer, TenantLayerBuilder, TenantService},
 };

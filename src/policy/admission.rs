@@ -3,7 +3,7 @@
 use http::{HeaderMap, Method, header};
 
 use super::{Cookies, Policy};
-use crate::key::{RequestHead, overrides};
+use crate::key::{OverrideRule, RequestHead, overrides::is_method_override};
 
 /// What the cache does with a request before it looks anything up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) enum BypassReason {
     Precondition,
     /// It asks to be taken for another method by a field.
     MethodOverride,
+    /// It has a field that the operator does not want to be believed: `OverrideRule::Bypass`.
+    Override,
     /// Content that is not in the key: the origin may look at it.
     Content,
     /// More content than the policy reads, or content that broke off.
@@ -67,8 +69,14 @@ pub(crate) enum BypassReason {
     Authority,
     /// The key would be longer than 8 KiB.
     KeyTooLong,
+    /// The query has more parameters than the policy allows.
+    TooManyParameters,
     /// Nobody can tell whose request it is.
     Tenant,
+    /// Credentials that the origin is to see, and that are not in the key.
+    Credentials,
+    /// Nobody can tell who within the tenant is asking.
+    Principal,
 }
 
 impl BypassReason {
@@ -79,11 +87,15 @@ impl BypassReason {
             Self::Paused | Self::Method | Self::Policy | Self::Upgrade => None,
             Self::Precondition => Some("precondition"),
             Self::MethodOverride => Some("method-override"),
+            Self::Override => Some("override"),
             Self::Content => Some("content"),
             Self::LongContent => Some("long-content"),
             Self::Authority => Some("authority"),
             Self::KeyTooLong => Some("key-too-long"),
+            Self::TooManyParameters => Some("too-many-parameters"),
             Self::Tenant => Some("tenant"),
+            Self::Credentials => Some("credentials"),
+            Self::Principal => Some("principal"),
         }
     }
 }
@@ -103,6 +115,9 @@ impl Policy {
             Ok(carried) => carried,
             Err(reason) => return Admission::Bypass(reason),
         };
+        if self.only_keyed_input && self.has_unkeyed_credentials(carried.credentials) {
+            return Admission::Bypass(BypassReason::Credentials);
+        }
         match by_content {
             // RFC 9110 §13.1.2, §14.2: what these mean for a POST is not for a cache to say.
             true if carried.condition || carried.range => Admission::Bypass(BypassReason::Precondition),
@@ -117,8 +132,16 @@ impl Policy {
         let (mut carried, mut refused) = (Carried::default(), None);
         for name in headers.keys() {
             let name = name.as_str();
+            match self.key.override_rule(name) {
+                Some(OverrideRule::Keyed) => carried.overrides = true,
+                Some(OverrideRule::Bypass) => refused = Some(BypassReason::Override),
+                Some(OverrideRule::Irrelevant) | None => {}
+            }
             match name.as_bytes().first() {
-                Some(b'a') if name == "authorization" => carried.credentials.authorization = true,
+                Some(b'a') if name == "authorization" => {
+                    // RFC 9111 §3.5: it counts as none where the key is of whom it names.
+                    carried.credentials.authorization = !self.key.keys_authorization();
+                }
                 Some(b'c') => match name {
                     "cookie" => carried.credentials.cookie = self.cookies_matter(headers),
                     "cache-control" => carried.wishes = self.honours_requests,
@@ -135,12 +158,16 @@ impl Policy {
                 Some(b'r') if name == "range" => carried.range = true,
                 Some(b'u') if name == "upgrade" => refused = Some(BypassReason::Upgrade),
                 // Before all others: it may make the request an unsafe one.
-                Some(b'x') if METHOD_OVERRIDES.contains(&name) => return Err(BypassReason::MethodOverride),
-                Some(b'f' | b'x') => carried.overrides |= overrides::is_override(name),
+                Some(b'x') if is_method_override(name) => return Err(BypassReason::MethodOverride),
                 _ => {}
             }
         }
         refused.map_or(Ok(carried), Err)
+    }
+
+    /// Whether a request with such a body can be keyed by its content.
+    pub(crate) fn can_replay<B: 'static>(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.replay::<B>().is_some())
     }
 
     fn cookies_matter(&self, headers: &HeaderMap) -> bool {
@@ -157,7 +184,7 @@ impl Policy {
 }
 
 impl Cookies {
-    fn is_irrelevant(&self, name: &[u8]) -> bool {
+    pub(super) fn is_irrelevant(&self, name: &[u8]) -> bool {
         self.irrelevant.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning.as_bytes()),
             None => name == pattern.as_bytes(),
@@ -169,15 +196,12 @@ fn is_zero(headers: &HeaderMap) -> bool {
     headers.get_all(header::CONTENT_LENGTH).iter().all(|value| value.as_bytes() == b"0")
 }
 
-/// What some frameworks believe more than the request line.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderName, Request};
 
     use super::*;
-    use crate::key::KeySpec;
+    use crate::key::{KeySpec, Principal};
 
     fn admit(policy: &Policy, request: http::request::Builder) -> Admission {
         policy.admit(RequestHead::of(&request.body(()).unwrap()), false)
@@ -240,6 +264,63 @@ mod tests {
         assert_eq!(admit(&policy, several), WITH_COOKIE, "on a second line");
         let ignored = Request::builder().header("cookie", "session=1");
         assert_eq!(admit(&Policy::new().ignore_cookies(), ignored), ANONYMOUS);
+    }
+
+    #[test]
+    fn credentials_that_the_principal_is_made_of_are_none() {
+        let none = ANONYMOUS;
+        let authorized = with(Credentials { authorization: true, cookie: false });
+        let both = with(Credentials { authorization: true, cookie: true });
+        let table = [
+            (Principal::header(header::AUTHORIZATION), [none, WITH_COOKIE, WITH_COOKIE, WITH_COOKIE]),
+            (Principal::header(header::COOKIE), [authorized, none, none, authorized]),
+            (Principal::header(HeaderName::from_static("x-user")), [authorized, WITH_COOKIE, WITH_COOKIE, both]),
+            (Principal::cookie("sid"), [authorized, none, WITH_COOKIE, authorized]),
+            (Principal::extension(|_: &String| None), [none, none, none, none]),
+            (Principal::from_fn(|_| None), [none, none, none, none]),
+        ];
+        for (principal, expected) in table {
+            let policy = Policy::new().key(KeySpec::new().principal(principal.clone()));
+            let get = |fields: &[(&str, &str)]| {
+                fields.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value))
+            };
+            let found = [
+                admit(&policy, get(&[("authorization", "Basic YQ==")])),
+                admit(&policy, get(&[("cookie", "sid=1")])),
+                admit(&policy, get(&[("cookie", "sid=1; theme=dark")])),
+                admit(&policy, get(&[("authorization", "Basic YQ=="), ("cookie", "sid=1")])),
+            ];
+            assert_eq!(found, expected, "{principal:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_overrides_the_target_is_keyed_ignored_or_bypasses() {
+        let name = HeaderName::from_static;
+        let policy = Policy::new().key(
+            KeySpec::new()
+                .override_field(name("x-forwarded-port"), OverrideRule::Irrelevant)
+                .override_field(name("x-original-url"), OverrideRule::Bypass)
+                .override_field(name("cookie2"), OverrideRule::Keyed)
+                .override_field(name("x-http-method"), OverrideRule::Irrelevant),
+        );
+        let keyed = Admission::Lookup(Carried { overrides: true, ..Carried::default() });
+        let bypass = Admission::Bypass;
+        for (name, by_default, expected) in [
+            ("x-forwarded-host", keyed, keyed),
+            ("x_forwarded_host", keyed, keyed),
+            ("front-end-https", keyed, keyed),
+            ("x-forwarded-for", ANONYMOUS, ANONYMOUS),
+            ("x-forwarded-port", keyed, ANONYMOUS),
+            ("x-original-url", keyed, bypass(BypassReason::Override)),
+            ("cookie2", ANONYMOUS, keyed),
+            ("x-http-method", bypass(BypassReason::MethodOverride), bypass(BypassReason::MethodOverride)),
+            ("x_http_method", bypass(BypassReason::MethodOverride), bypass(BypassReason::MethodOverride)),
+        ] {
+            let request = || Request::get("/").header(name, "a");
+            assert_eq!(admit(&Policy::new(), request()), by_default, "{name}");
+            assert_eq!(admit(&policy, request()), expected, "{name}");
+        }
     }
 
     #[test]

@@ -4,19 +4,27 @@ mod admission;
 mod reuse;
 mod routes;
 mod said;
+mod sightings;
 mod storability;
+pub(crate) mod tags;
+mod visible;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
-pub use self::said::{Freshness, Scope};
+use self::sightings::MOST_SIGHTINGS;
 pub(crate) use self::{
     admission::{Admission, BypassReason, Carried, Credentials},
     reuse::{Reuse, if_error, reuse, selected, softened},
-    routes::Routes,
+    routes::{Chosen, Routes},
     said::Said,
+    sightings::Sightings,
     storability::{Candidate, Plan, SkipReason, Storability},
+};
+pub use self::{
+    said::{Freshness, Scope},
+    tags::{TagField, Tags},
 };
 use crate::{
     collapse::Collapse,
@@ -58,6 +66,10 @@ pub struct Policy {
     pub(crate) key: KeySpec,
     pub(crate) collapse: Collapse,
     pub(crate) content: Option<Content>,
+    /// How often a key has to be asked for before something is stored under it.
+    pub(crate) admit_after: u8,
+    pub(crate) only_keyed_input: bool,
+    irrelevant_fields: Vec<HeaderName>,
     heuristic_freshness: Option<Duration>,
     targeted_fields: Arc<[HeaderName]>,
     stale_while_revalidate: Duration,
@@ -66,6 +78,7 @@ pub struct Policy {
     ages_from_arrival: bool,
     honours_requests: bool,
     cookies: Cookies,
+    tagging: tags::Tagging,
     bypass: Option<BypassWhen>,
 }
 
@@ -88,6 +101,9 @@ impl Policy {
             key: KeySpec::new(),
             collapse: Collapse::new(),
             content: None,
+            admit_after: 1,
+            only_keyed_input: false,
+            irrelevant_fields: Vec::new(),
             heuristic_freshness: None,
             targeted_fields: [HeaderName::from_static("cdn-cache-control")].into(),
             stale_while_revalidate: Duration::ZERO,
@@ -96,6 +112,7 @@ impl Policy {
             ages_from_arrival: false,
             honours_requests: false,
             cookies: Cookies::default(),
+            tagging: tags::Tagging::default(),
             bypass: None,
         }
     }
@@ -199,6 +216,18 @@ impl Policy {
         self
     }
 
+    /// Stores a response only when its key was asked for at least so often lately, so that what is asked for once takes
+    /// no room. Default: 1, at once; at most 15.
+    ///
+    /// Lately is among the last 131,072 requests that the cache could not answer at once, about; one key in some hundreds
+    /// is taken for one that was asked for. Requests that wait for each other share the response all the same, and what is
+    /// stored is replaced at once.
+    #[doc(alias = "second hit")]
+    pub fn admit_after(mut self, requests: u8) -> Self {
+        self.admit_after = requests.min(MOST_SIGHTINGS);
+        self
+    }
+
     /// Sets what of a request goes into its key. Default: [`KeySpec::new`].
     pub fn key(mut self, key: KeySpec) -> Self {
         self.key = key;
@@ -235,13 +264,6 @@ impl Policy {
     }
 }
 
-impl Policy {
-    /// Whether a request with such a body can be keyed by its content.
-    pub(crate) fn can_replay<B: 'static>(&self) -> bool {
-        self.content.as_ref().is_some_and(|content| content.replay::<B>().is_some())
-    }
-}
-
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
@@ -256,6 +278,9 @@ impl fmt::Debug for Policy {
             .field("key", &self.key)
             .field("collapse", &self.collapse)
             .field("content", &self.content)
+            .field("admit_after", &self.admit_after)
+            .field("only_keyed_input", &self.only_keyed_input)
+            .field("irrelevant_fields", &self.irrelevant_fields)
             .field("heuristic_freshness", &self.heuristic_freshness)
             .field("targeted_fields", &self.targeted_fields)
             .field("stale_while_revalidate", &self.stale_while_revalidate)
@@ -264,6 +289,7 @@ impl fmt::Debug for Policy {
             .field("ages_from_arrival", &self.ages_from_arrival)
             .field("honours_requests", &self.honours_requests)
             .field("cookies", &self.cookies)
+            .field("tagging", &self.tagging)
             .field("bypass", &self.bypass.as_ref().map(|_| ".."))
             .finish()
     }

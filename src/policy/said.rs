@@ -42,7 +42,10 @@ impl Freshness {
 }
 
 /// For whom a response is, said by the handler that made it: a response extension. It can only narrow what else is
-/// said.
+/// said: what is for fewer than its key is not stored, and who waits for it asks for itself. From wide to narrow.
+///
+/// The key says who may share it: its tenant ([`Tenancy`](crate::Tenancy)) and its principal
+/// ([`Principal`](crate::Principal)). A 304 has to say it again, since it is no field.
 ///
 /// ```
 /// use http::Response;
@@ -51,9 +54,15 @@ impl Freshness {
 /// let mut response = Response::new("your cart");
 /// response.extensions_mut().insert(Scope::Private);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Scope {
+    /// For everybody who shares its key. It changes nothing.
+    Shared,
+    /// For one tenant: not stored where there are no tenants.
+    Tenant,
+    /// For one principal: not stored where the key has none.
+    Principal,
     /// For whoever asked, and nobody else: neither stored nor shared.
     Private,
 }
@@ -92,8 +101,28 @@ mod axum {
         type Error = Infallible;
 
         fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-            parts.extensions_mut().insert(self);
+            // It only narrows what was said before.
+            let scope = parts.extensions().get().copied().map_or(self, |said: Self| said.max(self));
+            parts.extensions_mut().insert(scope);
             Ok(parts)
+        }
+    }
+}
+
+#[cfg(all(test, feature = "axum"))]
+mod tests {
+    use ::axum::response::IntoResponse;
+
+    use super::*;
+
+    #[test]
+    fn a_scope_as_a_part_of_a_response_only_narrows() {
+        let said = |one: Scope, other: Scope| (one, other, "page").into_response().extensions().get().copied();
+        let scopes = [Scope::Shared, Scope::Tenant, Scope::Principal, Scope::Private];
+        for (narrow, one) in scopes.into_iter().enumerate() {
+            for (narrower, other) in scopes.into_iter().enumerate() {
+                assert_eq!(said(one, other), Some(scopes[narrow.max(narrower)]), "{one:?} {other:?}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::{Credentials, Policy, Said, Scope};
 use crate::{
+    key::CacheKey,
     rfc9111::{
         age::{Exchange, corrected_initial_age},
         directives::{Delta, Directives},
@@ -24,6 +25,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) said: Said,
+    /// The key of the request.
+    pub(crate) key: &'a CacheKey,
     pub(crate) exchange: &'a Exchange,
     pub(crate) credentials: Credentials,
     /// The request was keyed by its content: only the origin's own word makes such a response reusable.
@@ -64,6 +67,8 @@ impl Plan {
 pub(crate) enum SkipReason {
     /// What the standard forbids.
     Standard(Refusal),
+    /// It is for fewer than share its key.
+    Scope,
     /// It sets a cookie: for whoever asked (RFC 9111 §7.3).
     SetCookie,
     /// It may be reused only after validation.
@@ -86,6 +91,8 @@ pub(crate) enum SkipReason {
     KeyTooLong,
     /// There are as many variants under its key as there may be.
     Variants,
+    /// Its key was not asked for often enough lately.
+    OneOff,
     /// The origin says that what nobody asked about still holds.
     NotAsked,
 }
@@ -99,6 +106,7 @@ impl SkipReason {
                 | Self::Request
                 | Self::KeyTooLong
                 | Self::Variants
+                | Self::OneOff
                 | Self::Standard(Refusal::Authorization)
         )
     }
@@ -114,6 +122,7 @@ impl SkipReason {
                 Refusal::NoFreshness => "no-freshness",
                 Refusal::PartialContent | Refusal::NotModified | Refusal::OneRequest | Refusal::Interim => "status",
             },
+            Self::Scope => "scope",
             Self::SetCookie => "set-cookie",
             Self::Validation => "validation",
             Self::Vary => "vary",
@@ -125,6 +134,7 @@ impl SkipReason {
             Self::Request => "request",
             Self::KeyTooLong => "key-too-long",
             Self::Variants => "variants",
+            Self::OneOff => "one-off",
             Self::NotAsked => "not-asked",
         }
     }
@@ -154,10 +164,13 @@ impl Policy {
     }
 
     fn plan(&self, candidate: &Candidate<'_>) -> Result<Plan, SkipReason> {
-        let Candidate { status, headers, said, credentials, by_content, .. } = *candidate;
+        let Candidate { status, headers, said, key, credentials, by_content, .. } = *candidate;
         let directives = targeted::directives(headers, &self.targeted_fields);
-        if said.scope == Some(Scope::Private) {
-            return Err(SkipReason::Standard(Refusal::Private));
+        match said.scope {
+            Some(Scope::Private) => return Err(SkipReason::Standard(Refusal::Private)),
+            Some(Scope::Principal) if !key.has_principal() => return Err(SkipReason::Scope),
+            Some(Scope::Tenant) if !key.has_tenant() => return Err(SkipReason::Scope),
+            Some(Scope::Principal | Scope::Tenant | Scope::Shared) | None => {}
         }
         match may_store(status, headers, &directives, credentials.authorization) {
             Storing::Allowed => {}
@@ -263,7 +276,10 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::field::testing::headers;
+    use crate::{
+        field::testing::headers,
+        key::{KeySpec, Principal, RequestHead, Tenant},
+    };
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
     const ANONYMOUS: Credentials = Credentials { authorization: false, cookie: false };
@@ -284,8 +300,14 @@ mod tests {
         let headers = headers(fields);
         let exchange = Exchange { request_time: NOW, response_time: NOW };
         let status = StatusCode::from_u16(status).unwrap();
-        let (headers, exchange) = (&headers, &exchange);
-        policy.storability(&Candidate { status, headers, said, exchange, credentials, by_content: false })
+        let (headers, exchange, key) = (&headers, &exchange, &key_of(&KeySpec::new(), &Tenant::shared()));
+        policy.storability(&Candidate { status, headers, said, key, exchange, credentials, by_content: false })
+    }
+
+    fn key_of(spec: &KeySpec, tenant: &Tenant) -> CacheKey {
+        // Neither the path nor a field can pass for a tenant or a principal.
+        let request = http::Request::get("/|p:alice|p:bob").header("x-host", "|p:alice").body(()).unwrap();
+        spec.key(RequestHead::of(&request), tenant).unwrap()
     }
 
     type Fields = &'static [(&'static str, &'static str)];
@@ -372,5 +394,40 @@ mod tests {
         };
 
         assert_eq!(plan.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_response_for_fewer_than_share_its_key_is_for_one_request_alone() {
+        let alice = KeySpec::new().principal(Principal::from_fn(|_| Some("alice".into())));
+        let keys = [
+            key_of(&KeySpec::new(), &Tenant::shared()),
+            key_of(&KeySpec::new(), &Tenant::named("|p:acme")),
+            key_of(&alice, &Tenant::shared()),
+            key_of(&alice, &Tenant::named("acme")),
+        ];
+        let (headers, exchange) = (headers::<&str>(&[]), Exchange { request_time: NOW, response_time: NOW });
+        let table = [
+            (None, [Ok((1, true)); 4]),
+            (Some(Scope::Shared), [Ok((1, true)); 4]),
+            (Some(Scope::Tenant), [Err("scope"), Ok((1, true)), Err("scope"), Ok((1, true))]),
+            (Some(Scope::Principal), [Err("scope"), Err("scope"), Ok((1, true)), Ok((1, true))]),
+            (Some(Scope::Private), [Err("private"); 4]),
+        ];
+        for (scope, expected) in table {
+            let found = keys.each_ref().map(|key| {
+                let said = Said { scope, ..Said::default() };
+                let candidate = Candidate {
+                    status: StatusCode::OK,
+                    headers: &headers,
+                    said,
+                    key,
+                    exchange: &exchange,
+                    credentials: ANONYMOUS,
+                    by_content: false,
+                };
+                verdict(Policy::new().storability(&candidate))
+            });
+            assert_eq!(found, expected, "{scope:?}");
+        }
     }
 }

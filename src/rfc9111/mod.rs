@@ -14,6 +14,7 @@
 //! | RFC 9111 §5.2.1 | what does the `Cache-Control` of a request say? | `request_directives.rs` |
 //! | RFC 9111 §5.2.2 | what does the `Cache-Control` of a response say? | `directives.rs` |
 //! | RFC 9213 §2 | what does a targeted field say in its place? | `targeted.rs` |
+//! | RFC 9875 §2, §3 | which groups is it in, and which does it invalidate? | `groups.rs` |
 //! | RFC 9110 §14 | which parts of it were asked for? | `ranges.rs` |
 //! | RFC 9110 §15.3.7 | what does a 206 carry? | `multipart.rs` |
 //!
@@ -24,6 +25,7 @@ pub(crate) mod age;
 pub(crate) mod directives;
 pub(crate) mod freshening;
 pub(crate) mod freshness;
+pub(crate) mod groups;
 pub(crate) mod invalidation;
 pub(crate) mod multipart;
 pub(crate) mod normal;

@@ -11,7 +11,7 @@ use super::{Asked, Cache, Invalidation, answer::Ask};
 use crate::{
     body::{CacheBody, Read, RequestContent, read_content},
     field::{ContentLength, content_length},
-    key::RequestHead,
+    key::{RequestHead, Tenant},
     policy::{BypassReason, Carried, Policy},
     rfc9111::invalidation::is_safe,
 };
@@ -20,6 +20,7 @@ use crate::{
 /// what breaks off.
 pub(super) async fn by_content<S, ReqBody, ResBody>(
     cache: Cache<S>,
+    tenant: Tenant,
     policy: Arc<Policy>,
     carried: Carried,
     request: Request<ReqBody>,
@@ -55,13 +56,16 @@ where
         }
     };
     let digest = content.digest(&head.headers, &bytes);
-    let request = Request::from_parts(head, replay(RequestContent::whole(bytes, None)));
-    let key = match cache.settings.key(&RequestHead::of(&request), &policy, carried, Some(&digest)) {
+    let mut request = Request::from_parts(head, replay(RequestContent::whole(bytes, None)));
+    let key = match cache.settings.key(&RequestHead::of(&request), &tenant, &policy, carried, Some(&digest)) {
         Ok(key) => key,
         Err(reason) => return cache.bypass(request, reason).await,
     };
     let mut ask = Ask::of(&request, carried);
     ask.by_content = true;
+    if let Err(reason) = policy.hide(&mut request, &key, ask.is_plain()) {
+        return cache.bypass(request, reason).await;
+    }
     let mut flow = cache.flow(request, Asked { key, policy: Arc::clone(&policy), ask });
     flow.invalidation = invalidation;
     flow.respond().await

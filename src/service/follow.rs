@@ -16,7 +16,6 @@ use crate::{
     key::CacheKey,
     policy::selected,
     status::CacheStatus,
-    store::Cover,
     stored::{StoredBody, StoredHead, StoredResponse},
 };
 
@@ -116,16 +115,11 @@ impl Core {
         }
     }
 
-    /// Whether one of the tags that were not known before is that of a purge. The other fences were asked for when the
-    /// request joined.
+    /// Whether one of the tags that were not known before is that of a purge, hard or soft. The other fences were asked
+    /// for when the request joined.
     fn is_purged(&self, key: &CacheKey, head: &StoredHead, known: &[Box<str>]) -> bool {
         let has_news = head.tags.iter().any(|tag| !known.contains(tag));
-        has_news
-            && match self.fences.cover(key, &head.tags, head.began) {
-                Some(Cover::Hard) => true,
-                Some(Cover::Soft) => head.staleness.is_forbidden,
-                None => false,
-            }
+        has_news && self.fences.cover(key, &head.tags, head.began).is_some()
     }
 
     async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {

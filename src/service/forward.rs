@@ -1,6 +1,6 @@
 //! One forward: the request on its way to the origin.
 
-use std::{error::Error, time::UNIX_EPOCH};
+use std::error::Error;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -20,6 +20,7 @@ pub(super) struct Forward<S, ReqBody> {
 
 impl<S, ReqBody> Forward<S, ReqBody> {
     /// With a leader, or with something that the origin can confirm, the request is made one for the whole response.
+    /// So is a HEAD where the key alone decides what the origin is asked.
     pub(super) fn new(
         flow: Flow<S, ReqBody>,
         lookup: &Lookup,
@@ -27,22 +28,26 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         leader: Option<Leader<Landed>>,
     ) -> Self {
         let Flow { inner, core, mut request, asked, invalidation, patience } = flow;
+        // Before what was found is taken over: whoever purges it from now on purges what comes of it, too.
+        let began = core.stamp();
         // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
         let is_kept = !asked.ask.wishes().no_store;
         let validation = Validation::of(&core, lookup, &asked, request.headers()).filter(|_| is_kept);
-        if leader.is_some() || validation.is_some() {
+        let is_keyed_head = asked.policy.only_keyed_input && asked.ask.is_head();
+        let is_made_whole = leader.is_some() || validation.is_some() || (is_kept && is_keyed_head);
+        if is_made_whole {
             Ask::make_whole(&mut request);
         }
         let job = Box::new(Job {
-            is_whole: is_kept && (leader.is_some() || validation.is_some() || asked.ask.is_plain()),
+            is_whole: is_kept && (is_made_whole || asked.ask.is_plain()),
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
-            stored: lookup.stored().cloned(),
+            stored: lookup.stored().filter(|stored| !core.is_gone(&asked.key, stored)).cloned(),
             stored_key: lookup.stored_key(&asked.key).clone(),
             flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,
-            began: UNIX_EPOCH,
+            began,
             status,
             leader,
             lease: None,
@@ -69,7 +74,6 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Self { inner, request, mut job } = self;
-        job.began = job.core.stamp();
         let request_time = job.core.clock.now();
         job.core.counters.forwarded();
         let (head, body) = match inner.oneshot(request).await {

@@ -97,6 +97,7 @@ where
                 let mut response = ready!(forward.poll(cx))?.map(CacheBody::origin);
                 // Before the client knows: what it asks next is not answered with what was.
                 if let Some(invalidation) = invalidation.take() {
+                    invalidation.end_groups(response.headers());
                     invalidation.apply(response.status(), response.headers());
                 }
                 if let Some(detail) = reason.detail() {

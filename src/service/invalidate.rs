@@ -1,22 +1,27 @@
-//! What an unsafe method makes invalid (RFC 9111 §4.4).
+//! What an unsafe method makes invalid (RFC 9111 §4.4, RFC 9875 §3), and how what was invalidated or purged ends.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header, response, uri::PathAndQuery};
+use futures_util::{FutureExt, future::join_all};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response, uri::PathAndQuery};
 use tokio::sync::oneshot;
 
 use super::{Core, Settings, job::Job, store::within};
 use crate::{
     collapse::in_background,
     key::{CacheKey, RequestHead, Tenant},
-    rfc9111::invalidation::{further_targets, invalidates},
-    store::{Covers, Fence, Peek},
+    policy::tags::to_invalidate,
+    rfc9111::{
+        groups,
+        invalidation::{further_targets, invalidates},
+    },
+    store::{Covers, Fence, Peek, StoreError, StoreErrorKind},
 };
 
 /// What of an unsafe request is needed when its response is there.
 pub(super) struct Invalidation {
     settings: Arc<Settings>,
+    method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
     tenant: Tenant,
@@ -28,10 +33,12 @@ impl Invalidation {
     pub(super) fn of<B>(settings: &Arc<Settings>, request: &Request<B>) -> Option<Box<Self>> {
         let head = RequestHead::of(request);
         let tenant = settings.core.tenancy.of(head);
-        let key = &settings.routes.policy(head.uri().path()).key;
+        let policy = settings.routes.policy(head.uri().path(), &tenant);
+        let key = &policy.key;
         let target = key.of_target().write(&head, false, &tenant, None, String::new()).ok()?.for_get();
         Some(Box::new(Self {
             settings: Arc::clone(settings),
+            method: request.method().clone(),
             uri: key.target_uri_of(head).clone(),
             host: request.headers().get(header::HOST).cloned(),
             tenant,
@@ -54,6 +61,17 @@ impl Invalidation {
         }
     }
 
+    /// Invalidates the groups that the response names, for this tenant and at this origin, whatever its status (RFC 9875
+    /// §3).
+    pub(super) fn end_groups(&self, response: &HeaderMap) {
+        let groups = groups::invalidated(&self.method, response);
+        let tags: BTreeSet<_> = groups.iter().flat_map(|group| to_invalidate(group, &self.target)).collect();
+        if !tags.is_empty() {
+            let of_tag = |tag: Box<str>| Covers::Tag { tenant: self.tenant.in_key(), tag: tag.into() };
+            drop(self.settings.core.fence(tags.into_iter().map(of_tag).collect(), false));
+        }
+    }
+
     /// The key of a GET for another target at the same host.
     fn key_of(&self, target: PathAndQuery) -> Option<CacheKey> {
         let mut parts = self.uri.clone().into_parts();
@@ -63,7 +81,7 @@ impl Invalidation {
         if let Some(host) = &self.host {
             request.headers_mut().insert(header::HOST, host.clone());
         }
-        let policy = self.settings.routes.policy(request.uri().path());
+        let policy = self.settings.routes.policy(request.uri().path(), &self.tenant);
         let key = policy.key.of_target();
         key.write(&RequestHead::of(&request), false, &self.tenant, None, String::new()).ok()
     }
@@ -83,39 +101,41 @@ impl Core {
     /// background.
     fn invalidate(self: &Arc<Self>, key: &CacheKey) {
         self.counters.invalidated();
-        drop(self.fence(Covers::Target(key.clone()), false));
+        drop(self.fence(vec![Covers::Target(key.clone())], false));
     }
 
     /// From now on, what is covered and began earlier is not used, or is stale if `is_soft`. The other processes are told
     /// in the background, whether or not the future is waited for; it says whether the store has taken it.
-    pub(crate) fn fence(self: &Arc<Self>, covers: Covers, is_soft: bool) -> impl Future<Output = bool> + use<> {
-        let fence = Fence::new(covers, self.stamp(), is_soft);
-        self.fences.raise(&fence);
-        let (tell, told) = oneshot::channel();
+    pub(crate) fn fence(
+        self: &Arc<Self>,
+        covers: Vec<Covers>,
+        is_soft: bool,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let at = self.stamp();
+        let mut fences: Vec<_> = covers.into_iter().map(|covers| Fence::new(covers, at, is_soft)).collect();
+        fences.iter().for_each(|fence| self.fences.raise(fence));
         // A store that knows need not be asked to forget what it does not have.
-        if fence.key().is_some_and(|key| !is_soft && matches!(self.store.peek(key), Peek::Absent)) {
-            let _ = tell.send(true);
-        } else {
-            let core = Arc::clone(self);
-            let mut end = async move {
-                // Who does not wait for it has gone.
-                let _ = tell.send(core.end(&fence).await);
-            }
-            .boxed();
-            if (&mut end).now_or_never().is_none() {
-                in_background(end, REMOVAL_LIMIT);
-            }
+        let is_absent = |key: &CacheKey| !is_soft && matches!(self.store.peek(key), Peek::Absent);
+        fences.retain(|fence| !fence.key().is_some_and(is_absent));
+        let (tell, told) = oneshot::channel();
+        let core = Arc::clone(self);
+        let mut end = async move {
+            // Who does not wait for it has gone.
+            let _ = tell.send(core.end(&fences).await);
         }
-        async move { told.await.unwrap_or(false) }
+        .boxed();
+        if (&mut end).now_or_never().is_none() {
+            in_background(end, REMOVAL_LIMIT);
+        }
+        async move { told.await.unwrap_or_else(|late| Err(StoreError::new(StoreErrorKind::Timeout, late))) }
     }
 
-    /// Ends what the fence covers, for all processes. A store that fails keeps it, and that is all.
-    async fn end(&self, fence: &Fence) -> bool {
-        let ended = within(self.store_deadline, self.store.fence(fence)).await.is_ok();
-        if !ended {
-            self.counters.store_failed();
-        }
-        ended
+    /// Ends what the fences cover, for all processes. A store that fails keeps it, and that is all.
+    async fn end(&self, fences: &[Fence]) -> Result<(), StoreError> {
+        let deadline = self.store_deadline.saturating_mul(FENCE_DEADLINES);
+        let ended = join_all(fences.iter().map(|fence| within(deadline, self.store.fence(fence)))).await;
+        ended.iter().filter(|ended| ended.is_err()).for_each(|_| self.counters.store_failed());
+        ended.into_iter().collect()
     }
 
     /// Removes what is stored under `key`. A store that fails keeps it, and that is all.
@@ -128,6 +148,9 @@ impl Core {
 
 /// The store has a deadline of its own, which is shorter.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// A fence takes a store that is shared several operations, one after the other.
+const FENCE_DEADLINES: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -196,8 +219,8 @@ mod tests {
         }
 
         fn admitted(&self, path: &str) -> Asked {
-            match self.settings.admit(&asking(path)).unwrap_or_else(|_| panic!("not admitted")) {
-                Admitted::Lookup(key, policy, ask) => Asked { key, policy: Arc::clone(policy), ask },
+            match self.settings.admit(&mut asking(path)).unwrap_or_else(|_| panic!("not admitted")) {
+                Admitted::Lookup(key, policy, ask) => Asked { key, policy: policy.into_shared(), ask },
                 Admitted::ByContent(..) => panic!("by content"),
             }
         }
@@ -220,7 +243,7 @@ mod tests {
             }
             let covers = kinds(fixture.admitted("/a").key).into_iter().nth(kind).unwrap();
 
-            assert!(fixture.core.fence(covers, false).await);
+            fixture.core.fence(vec![covers], false).await.unwrap();
 
             assert_eq!(fixture.ask("/a").await.0, "3");
             assert_eq!(fixture.ask("/b").await.0, if kind == 0 { "2" } else { "4" });
@@ -234,7 +257,7 @@ mod tests {
         fixture.ask("/a").await;
         let tag = Covers::Tag { tenant: String::new(), tag: "x".into() };
         for covers in [Covers::Tenant("acme".to_owned()), tag] {
-            assert!(fixture.core.fence(covers, false).await);
+            fixture.core.fence(vec![covers], false).await.unwrap();
             assert_eq!(fixture.ask("/a").await.0, "1");
         }
     }
@@ -246,7 +269,7 @@ mod tests {
             fixture.ask("/a").await;
             let covers = kinds(fixture.admitted("/a").key).into_iter().nth(kind).unwrap();
 
-            assert!(fixture.core.fence(covers, true).await);
+            fixture.core.fence(vec![covers], true).await.unwrap();
 
             let (body, said) = fixture.ask("/a").await;
             assert!(body == "1" && said.starts_with("hit; ttl=0"), "{body} {said}");
@@ -258,7 +281,7 @@ mod tests {
     async fn what_was_purged_softly_is_served_while_the_origin_fails() {
         let mut fixture = fixture("max-age=60");
         fixture.ask("/a").await;
-        fixture.core.fence(Covers::All, true).await;
+        fixture.core.fence(vec![Covers::All], true).await.unwrap();
         fixture.fails.store(true, SeqCst);
         for _ in 0..3 {
             assert_eq!(fixture.ask("/a").await.0, "1");
@@ -273,7 +296,7 @@ mod tests {
         for cache_control in ["max-age=60, must-revalidate", "max-age=60, proxy-revalidate", "s-maxage=60"] {
             let mut fixture = fixture(cache_control);
             fixture.ask("/a").await;
-            fixture.core.fence(Covers::All, true).await;
+            fixture.core.fence(vec![Covers::All], true).await.unwrap();
 
             let (body, said) = fixture.ask("/a").await;
 
@@ -289,9 +312,9 @@ mod tests {
         let collapse = asked.policy.collapse.clone();
         let began = fixture.core.stamp();
         let stored = contract::response(began, Default::default()).response().unwrap().clone();
-        let join = |fenced| fixture.core.collapser.join("flight", &collapse, fenced, monotonic());
+        let join = |fenced| fixture.core.collapser.join("flight", "", &collapse, fenced, monotonic());
         let Role::Leader(leader) = join(None) else { panic!("no leader") };
-        drop(fixture.core.fence(Covers::Tag { tenant: String::new(), tag: "shelf".into() }, false));
+        drop(fixture.core.fence(vec![Covers::Tag { tenant: String::new(), tag: "shelf".into() }], false));
         let Role::Follower(follower) = join(fixture.core.fences.raised_at(&asked.key, &[])) else { panic!("alone") };
         leader.announce(Landed::from(stored.clone()), later(monotonic(), Duration::from_secs(1)));
 

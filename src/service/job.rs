@@ -20,13 +20,9 @@ use crate::{
     collapse::Leader,
     key::CacheKey,
     policy::{Candidate, Plan, Said, SkipReason, Storability},
-    rfc9111::{
-        age::Exchange,
-        stored_fields::stored_fields,
-        variants::{Nominated, Vary},
-    },
+    rfc9111::age::Exchange,
     status::CacheStatus,
-    stored::{StoredBody, StoredHead, StoredResponse, VariantIndex, with_places},
+    stored::{StoredBody, StoredResponse, VariantIndex},
 };
 
 /// What is done with the response.
@@ -72,6 +68,9 @@ impl Job {
         {
             return self.validated(validation, head, exchange).await;
         }
+        if let Some(invalidation) = &self.invalidation {
+            invalidation.end_groups(&head.headers);
+        }
         // RFC 5861 §4.
         if matches!(head.status.as_u16(), 500 | 502..=504)
             && let Some(response) = self.stale_if_error()
@@ -88,7 +87,10 @@ impl Job {
             Storability::Skip(SkipReason::Request)
         };
         let reason = match verdict {
-            Storability::Store(plan) => return self.share(head, body, plan, exchange, Use::Store).await,
+            Storability::Store(plan) => {
+                let purpose = self.purpose();
+                return self.share(head, body, plan, exchange, purpose).await;
+            }
             Storability::Skip(reason) => reason,
         };
         if !head.status.is_server_error() {
@@ -103,15 +105,26 @@ impl Job {
         self.decline(head, CacheBody::origin(body), reason, Use::Share)
     }
 
-    pub(super) fn candidate<'a>(&self, head: &'a response::Parts, exchange: &'a Exchange) -> Candidate<'a> {
+    pub(super) fn candidate<'a>(&'a self, head: &'a response::Parts, exchange: &'a Exchange) -> Candidate<'a> {
         Candidate {
             status: head.status,
             headers: &head.headers,
             said: Said::of(&head.extensions),
+            key: &self.asked.key,
             exchange,
             credentials: self.asked.ask.credentials,
             by_content: self.asked.ask.by_content,
         }
+    }
+
+    /// What is there is replaced whatever else was asked for.
+    fn purpose(&mut self) -> Use {
+        let admit_after = self.asked.policy.admit_after;
+        if self.stored.is_some() || admit_after <= 1 || self.core.sightings.of(&self.asked.key) >= admit_after {
+            return Use::Store;
+        }
+        self.status = self.status.with_detail(SkipReason::OneOff.detail());
+        Use::Pass
     }
 
     /// Reads what is there of the body, and stores it or begins a fill.
@@ -140,7 +153,7 @@ impl Job {
             Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
         };
         self.release_unless_shareable(&plan);
-        let stored_head = Arc::new(self.stored_head(&head, &plan, exchange));
+        let stored_head = Arc::new(self.stored_head(&head, &plan, exchange, self.tags(&head)));
         match collect_ready(body, limit).await {
             Collected::Whole { chunks, trailers } => {
                 let read = chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
@@ -194,7 +207,7 @@ impl Job {
             self.core.counters.not_stored();
             let landed = Landed::from(stored.clone());
             match (self.leader.take(), purpose) {
-                (Some(leader), Use::Store) => leader.bring(landed, monotonic()),
+                (Some(leader), Use::Store | Use::Pass) => leader.bring(landed, monotonic()),
                 (Some(leader), Use::Share) => leader.spend(Some(landed)),
                 (None, _) => {}
             }
@@ -234,7 +247,7 @@ impl Job {
         CacheBody<B>: Body,
     {
         match purpose {
-            Use::Store => self.refuse(head, body, reason),
+            Use::Store | Use::Pass => self.refuse(head, body, reason),
             Use::Share => {
                 self.fail();
                 self.pass(head, body, self.status.with_detail(reason.detail()))
@@ -251,10 +264,11 @@ impl Job {
     }
 
     /// The origin's own response.
-    fn pass<B>(&self, head: response::Parts, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
+    fn pass<B>(&self, mut head: response::Parts, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {
+        self.asked.policy.hide_tags(&mut head.headers);
         let mut response = if self.is_whole && !self.asked.ask.is_plain() {
             self.asked.ask.fit(head, body)
         } else {
@@ -262,34 +276,5 @@ impl Job {
         };
         answer::stamp(&mut response, status);
         response
-    }
-
-    pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
-        let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
-        let now = self.core.clock.now();
-        Ok(Place::of(self.asked.key.clone(), flight, &plan.vary, self.index.as_ref(), &self.fields, now)?
-            .for_plan(plan))
-    }
-
-    pub(super) fn stored_head(&self, head: &response::Parts, plan: &Plan, exchange: Exchange) -> StoredHead {
-        let nominated = match &plan.vary {
-            Vary::Names(names) => Nominated::new(names, &self.fields),
-            Vary::None | Vary::Any => Nominated::default(),
-        };
-        let (headers, has_status_place) = with_places(stored_fields(&head.headers, exchange.response_time, 0));
-        StoredHead {
-            status: head.status,
-            headers,
-            has_status_place,
-            nominated,
-            began: self.began,
-            response_time: exchange.response_time,
-            initial_age: plan.initial_age,
-            freshness_lifetime: plan.freshness_lifetime,
-            implied: plan.implied,
-            staleness: plan.staleness,
-            has_validator: plan.has_validator,
-            tags: Arc::default(),
-        }
     }
 }

@@ -172,7 +172,7 @@ impl Core {
         status: CacheStatus,
     ) -> Option<Response<CacheBody<B>>> {
         // It may have been found before it was invalidated.
-        if self.cover(&asked.key, stored) == Some(Cover::Hard) {
+        if self.is_gone(&asked.key, stored) {
             return None;
         }
         let ask = &asked.ask;
@@ -181,6 +181,11 @@ impl Core {
         self.counters.stale();
         let status = status.with_stale(stale_for).with_detail("stale-if-error");
         Some(ask.answer(stored, status, stored.head.age(now)))
+    }
+
+    /// Whether it was purged or invalidated since it was found, and not softly.
+    pub(super) fn is_gone(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
+        self.cover(key, stored) == Some(Cover::Hard)
     }
 
     /// Whether it was purged or invalidated since (RFC 9111 §4.4).

@@ -1,6 +1,7 @@
 //! The way of a request, on one page. The only place that knows tower's `Service`.
 
 mod answer;
+mod compute;
 mod content;
 mod follow;
 mod forward;
@@ -32,6 +33,7 @@ use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
 
+pub(crate) use self::compute::Computing;
 pub use self::future::ResponseFuture;
 pub(crate) use self::settings::{Core, Settings};
 use self::{
@@ -107,12 +109,12 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (key, policy, ask) = match self.settings.admit(&request) {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let (key, policy, ask) = match self.settings.admit(&mut request) {
             Ok(Admitted::Lookup(key, policy, ask)) => (key, policy, ask),
-            Ok(Admitted::ByContent(policy, carried)) => {
-                let policy = Arc::clone(policy);
-                return ResponseFuture::flow(by_content(self.clone(), policy, carried, request));
+            Ok(Admitted::ByContent(tenant, policy, carried)) => {
+                let policy = policy.into_shared();
+                return ResponseFuture::flow(by_content(self.clone(), tenant, policy, carried, request));
             }
             Err(reason) => return self.bypass(request, reason),
         };
@@ -123,7 +125,7 @@ where
                 ResponseFuture::ready(response)
             }
             None => {
-                let asked = Asked { key, policy: Arc::clone(policy), ask };
+                let asked = Asked { key, policy: policy.into_shared(), ask };
                 ResponseFuture::flow(self.flow(request, asked).respond())
             }
         }
@@ -180,6 +182,7 @@ where
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags) = (None, Vec::new(), Vec::new());
+        self.core.sight(&self.asked);
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
@@ -204,8 +207,7 @@ where
             else {
                 return self.alone(lookup, status).await;
             };
-            let fenced = self.core.fences.raised_at(&self.asked.key, &tags);
-            let follower = match self.core.collapser.join(&flight, &collapse, fenced, monotonic()) {
+            let follower = match self.core.join(&flight, &self.asked, &tags) {
                 Role::Leader(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full => return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await,

@@ -23,6 +23,8 @@ use crate::{
 pub(super) enum Use {
     /// It is stored, and shared with those that wait.
     Store,
+    /// It is shared with those that wait, and its key is asked for too seldom to store it.
+    Pass,
     /// It is the last of several failures, and shared with those that wait.
     Share,
 }

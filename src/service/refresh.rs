@@ -35,7 +35,8 @@ where
             return;
         }
         let collapse = &self.asked.policy.collapse;
-        let Some(leader) = core.collapser.lead(&flight, collapse, monotonic()) else { return };
+        let tenant = self.asked.key.tenant_component();
+        let Some(leader) = core.collapser.lead(&flight, tenant, collapse, monotonic()) else { return };
         let limit = collapse.finish_limit;
         self.patience = Patience::without_client();
         let pause = Pause { core, mark: Some(mark) };

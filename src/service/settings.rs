@@ -14,11 +14,11 @@ use http_body::Body;
 
 use super::{answer::Ask, follow::Landed};
 use crate::{
-    clock::{Clock, nanos},
-    collapse::Collapser,
-    key::{CacheKey, KeyError, RequestHead, Tenancy},
+    clock::{Clock, monotonic, nanos},
+    collapse::{Collapser, Role},
+    key::{CacheKey, KeyError, RequestHead, Tenancy, Tenant},
     observe::Counters,
-    policy::{Admission, BypassReason, Carried, Policy, Routes},
+    policy::{Admission, BypassReason, Carried, Chosen, Policy, Routes, Sightings},
     store::{ErasedStore, Fences},
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tenancy: Tenancy,
     pub(crate) fences: Fences,
+    pub(crate) sightings: Sightings,
     /// The last moment that was given out: nanoseconds since 1970.
     pub(crate) last_stamp: AtomicU64,
     pub(crate) paused: AtomicBool,
@@ -64,6 +65,23 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Takes note of a request, where its response is stored only if there were others.
+    pub(super) fn sight(&self, asked: &Asked) {
+        if asked.policy.admit_after > 1 {
+            self.sightings.add(&asked.key);
+        }
+    }
+
+    /// Joins the flight of what is asked for, or begins it.
+    ///
+    /// `tags`: what is known of the tags of what it brings.
+    pub(super) fn join(&self, flight: &str, asked: &Asked, tags: &[Box<str>]) -> Role<Landed> {
+        let fenced = self.fences.raised_at(&asked.key, tags);
+        self.collapser.join(flight, asked.key.tenant_component(), &asked.policy.collapse, fenced, monotonic())
+    }
+}
+
 /// A request that was admitted: under which key and policy, and what it asks.
 pub(super) struct Asked {
     pub(super) key: CacheKey,
@@ -73,46 +91,52 @@ pub(super) struct Asked {
 
 /// How a request is looked up.
 pub(super) enum Admitted<'a> {
-    Lookup(CacheKey, &'a Arc<Policy>, Ask),
+    Lookup(CacheKey, Chosen<'a>, Ask),
     /// Its content is part of the key, and has yet to be read.
-    ByContent(&'a Arc<Policy>, Carried),
+    ByContent(Tenant, Chosen<'a>, Carried),
 }
 
 impl Settings {
-    pub(super) fn admit<B: Body + 'static>(&self, request: &Request<B>) -> Result<Admitted<'_>, BypassReason> {
+    /// Leaves of a request that is looked up what the origin may see.
+    pub(super) fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Result<Admitted<'_>, BypassReason> {
         if self.core.is_paused() {
             return Err(BypassReason::Paused);
         }
         let head = RequestHead::of(request);
-        let policy = self.routes.policy(head.uri().path());
+        let tenant = self.core.tenancy.of(head);
+        let policy = self.routes.policy(head.uri().path(), &tenant);
         // HTTP/2 needs no field to say that content follows; the body itself knows.
         let carried = match policy.admit(head, !request.body().is_end_stream()) {
             Admission::Lookup(carried) => carried,
             Admission::LookupByContent(carried) if policy.can_replay::<B>() => {
-                return Ok(Admitted::ByContent(policy, carried));
+                return Ok(Admitted::ByContent(tenant, policy, carried));
             }
             Admission::LookupByContent(_) => return Err(BypassReason::Content),
             Admission::Bypass(reason) => return Err(reason),
         };
-        let key = self.key(&head, policy, carried, None)?;
-        Ok(Admitted::Lookup(key, policy, Ask::of(request, carried)))
+        let key = self.key(&head, &tenant, &policy, carried, None)?;
+        let ask = Ask::of(request, carried);
+        policy.hide(request, &key, ask.is_plain())?;
+        Ok(Admitted::Lookup(key, policy, ask))
     }
 
     /// The key of a request. `content`: the digest of what it carries, where that counts.
     pub(super) fn key(
         &self,
         head: &RequestHead<'_>,
+        tenant: &Tenant,
         policy: &Policy,
         carried: Carried,
         content: Option<&blake3::Hash>,
     ) -> Result<CacheKey, BypassReason> {
-        let tenant = self.core.tenancy.of(*head);
-        policy.key.write(head, carried.overrides, &tenant, content, SCRATCH.take()).map_err(|(error, buffer)| {
+        policy.key.write(head, carried.overrides, tenant, content, SCRATCH.take()).map_err(|(error, buffer)| {
             SCRATCH.set(buffer);
             match error {
                 KeyError::TooLong => BypassReason::KeyTooLong,
                 KeyError::AmbiguousAuthority => BypassReason::Authority,
+                KeyError::TooManyParameters => BypassReason::TooManyParameters,
                 KeyError::UnidentifiedTenant => BypassReason::Tenant,
+                KeyError::UnidentifiedPrincipal => BypassReason::Principal,
             }
         })
     }

@@ -6,15 +6,19 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, response};
 
-use super::Core;
+use super::{Core, job::Job};
 use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason},
-    rfc9111::{age::since, variants::Vary},
+    rfc9111::{
+        age::{Exchange, since},
+        stored_fields::stored_fields,
+        variants::{Nominated, Vary},
+    },
     store::{Cover, LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
-    stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredResponse, VariantIndex},
+    stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, with_places},
 };
 
 /// Where a response belongs.
@@ -93,6 +97,52 @@ impl Variant {
             began: head.began,
             useful_for: head.useful_for().max(self.useful_for),
         }
+    }
+}
+
+impl Job {
+    pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
+        let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
+        let now = self.core.clock.now();
+        Ok(Place::of(self.asked.key.clone(), flight, &plan.vary, self.index.as_ref(), &self.fields, now)?
+            .for_plan(plan))
+    }
+
+    pub(super) fn stored_head(
+        &self,
+        head: &response::Parts,
+        plan: &Plan,
+        exchange: Exchange,
+        tags: Arc<[Box<str>]>,
+    ) -> StoredHead {
+        let nominated = match &plan.vary {
+            Vary::Names(names) => Nominated::new(names, &self.fields),
+            Vary::None | Vary::Any => Nominated::default(),
+        };
+        let mut fields = stored_fields(&head.headers, exchange.response_time, 0);
+        self.asked.policy.hide_tags(&mut fields);
+        let (headers, has_status_place) = with_places(fields);
+        StoredHead {
+            status: head.status,
+            headers,
+            has_status_place,
+            nominated,
+            began: self.began,
+            response_time: exchange.response_time,
+            initial_age: plan.initial_age,
+            freshness_lifetime: plan.freshness_lifetime,
+            implied: plan.implied,
+            staleness: plan.staleness,
+            has_validator: plan.has_validator,
+            tags,
+        }
+    }
+
+    /// What a response is about.
+    pub(super) fn tags(&self, head: &response::Parts) -> Arc<[Box<str>]> {
+        let found = self.asked.policy.tags_of(&head.headers, head.extensions.get(), &self.asked.key);
+        self.core.counters.tags_dropped(found.dropped);
+        found.tags
     }
 }
 

@@ -13,10 +13,10 @@ use crate::{
     clock::monotonic,
     field,
     key::CacheKey,
-    policy::{Plan, SkipReason, Storability, selected},
+    policy::{Plan, SkipReason, Storability, selected, tags::freshened},
     rfc9111::{age::Exchange, freshening},
     store::Cover,
-    stored::{StoredHead, StoredResponse},
+    stored::StoredResponse,
 };
 
 /// What the origin is asked to confirm.
@@ -33,7 +33,8 @@ impl Validation {
         if asked.ask.by_content {
             return None;
         }
-        if let Some(stored) = lookup.validatable(&asked.ask, request) {
+        let own = lookup.validatable(&asked.ask, request);
+        if let Some(stored) = own.filter(|stored| !core.is_gone(&asked.key, stored)) {
             return Some(Self::Own(stored.clone()));
         }
         // What was made for another's credentials is not to be confirmed for these, whatever the origin's tags.
@@ -113,12 +114,13 @@ impl Job {
             Confirmed::NoNews(stored) => return self.confirmed_as_it_is(stored),
             Confirmed::Nothing => return self.contradicted().await,
         };
+        let tags = freshened(&stored.head.tags, &self.tags(&head));
         let (head, verdict) = self.freshened(&stored, head, &exchange);
         let reason = match verdict {
             Storability::Store(plan) => match self.place(&plan) {
                 Ok(place) => {
                     self.release_unless_shareable(&plan);
-                    let stored_head = self.freshened_head(&stored, &head, &plan, exchange);
+                    let stored_head = self.stored_head(&head, &plan, exchange, tags);
                     let stored = StoredResponse::new(stored_head.into(), stored.body);
                     return self.whole(head, stored, place, Use::Store).await;
                 }
@@ -172,13 +174,14 @@ impl Job {
             return;
         }
         if freshening::head_confirms(&head.headers, &stored.head.headers, stored.body.bytes.len() as u64) {
+            let tags = freshened(&stored.head.tags, &self.tags(head));
             let mut copy = Response::new(()).into_parts().0;
             (copy.status, copy.headers, copy.extensions) = (head.status, head.headers.clone(), head.extensions.clone());
             let (head, verdict) = self.freshened(&stored, copy, &exchange);
             match verdict {
                 Storability::Store(plan) => {
                     if let Ok(place) = self.place(&plan) {
-                        let stored_head = self.freshened_head(&stored, &head, &plan, exchange);
+                        let stored_head = self.stored_head(&head, &plan, exchange, tags);
                         let kept = self.keep(place, StoredResponse::new(stored_head.into(), stored.body));
                         self.patience.told(kept).await;
                     }
@@ -218,17 +221,6 @@ impl Job {
         head.headers.extend(age.map(|age| (header::AGE, age)));
         let verdict = self.asked.policy.storability(&self.candidate(&head, exchange));
         (head, verdict)
-    }
-
-    /// The head of what is stored in its place: it keeps its tags, which the origin need not repeat.
-    fn freshened_head(
-        &self,
-        stored: &StoredResponse,
-        head: &response::Parts,
-        plan: &Plan,
-        exchange: Exchange,
-    ) -> StoredHead {
-        StoredHead { tags: Arc::clone(&stored.head.tags), ..self.stored_head(head, plan, exchange) }
     }
 
     /// RFC 5861 §4: the origin has failed; what is stale is served to all that wait, if that is allowed.

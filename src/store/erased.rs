@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Fence, Lease, Peek, Put, Store, StoreError};
+use super::{Fence, Lease, Peek, Put, Reach, Store, StoreError};
 use crate::{key::CacheKey, stored::Stored};
 
 pub(crate) trait ErasedStore: Send + Sync {
@@ -14,6 +14,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>>;
     fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>>;
     fn is_shared(&self) -> bool;
+    fn reach(&self) -> Reach;
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>>;
 }
 
@@ -40,6 +41,10 @@ impl<T: Store> ErasedStore for T {
 
     fn is_shared(&self) -> bool {
         Store::is_shared(self)
+    }
+
+    fn reach(&self) -> Reach {
+        Store::reach(self)
     }
 
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>> {

@@ -12,6 +12,7 @@ mod lease;
 mod memcached;
 #[cfg(feature = "memory")]
 mod memory;
+mod reach;
 mod tiered;
 
 #[cfg(any(test, feature = "test-util"))]
@@ -22,7 +23,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 #[cfg(feature = "memcached")]
 pub use self::memcached::{MemcachedStore, MemcachedStoreBuilder, Placement};
 #[cfg(feature = "memory")]
-pub use self::memory::MemoryStore;
+pub use self::memory::{MemoryStore, MemoryStoreBuilder};
 pub(crate) use self::{
     erased::ErasedStore,
     fence::{Cover, Covers},
@@ -32,6 +33,7 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     fence::Fence,
     lease::{Lease, LeaseGuard},
+    reach::Reach,
     tiered::Tiered,
 };
 use crate::{key::CacheKey, stored::Stored};
@@ -118,11 +120,11 @@ pub trait Store: Send + Sync + 'static {
     /// Ends what the fence covers, for all processes that share the store: `get` does not find it any more, and what is
     /// on its way comes too late. What a soft fence covers is found, and known to be stale. Default:
     /// [`remove`](Self::remove) of the key of a hard fence, which is enough for a store of one process, since the cache
-    /// keeps fences of its own.
+    /// keeps fences of its own. A store that is shared, and could not tell all that there are to tell, goes on trying.
     ///
     /// # Errors
     ///
-    /// When what was there may still be found.
+    /// When what was there may still be found by other processes.
     fn fence(&self, fence: &Fence) -> impl Future<Output = Result<(), StoreError>> + Send {
         let ended = fence.key().filter(|_| !fence.is_soft());
         async move {
@@ -139,6 +141,12 @@ pub trait Store: Send + Sync + 'static {
     /// process may have stored something since.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// How long after [`fence`](Self::fence) has answered other processes may still find what the fence covers. Default:
+    /// [`Reach::Alone`], for a store of one process.
+    fn reach(&self) -> Reach {
+        Reach::Alone
     }
 
     /// Asks for the lease of `key`: one process forwards, and the others wait for what it brings. Asked before a
@@ -207,6 +215,10 @@ impl<T: Store> Store for Arc<T> {
 
     fn is_shared(&self) -> bool {
         (**self).is_shared()
+    }
+
+    fn reach(&self) -> Reach {
+        (**self).reach()
     }
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {

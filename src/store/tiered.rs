@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Fence, Lease, Peek, Put, Store, StoreError};
+use super::{Fence, Lease, Peek, Put, Reach, Store, StoreError};
 use crate::{clock::monotonic, key::CacheKey, stored::Stored};
 
 /// A near store in front of a far one: memory answers for at most
@@ -98,6 +98,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
 
     fn is_shared(&self) -> bool {
         self.far.is_shared()
+    }
+
+    fn reach(&self) -> Reach {
+        self.far.reach().behind(self.near_freshness)
     }
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {

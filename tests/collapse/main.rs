@@ -12,4 +12,5 @@ mod fills;
 mod leaving;
 mod limits;
 mod sharing;
+mod tenant_limits;
 mod threads;

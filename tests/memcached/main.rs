@@ -11,12 +11,14 @@ mod common;
 mod memcached;
 
 mod cancellation;
+mod compute;
 mod fault;
 mod fences;
 mod freshness;
 mod lease;
 mod lies;
 mod proxy;
+mod purge;
 mod races;
 mod raw;
 mod shared;

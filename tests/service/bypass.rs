@@ -55,6 +55,8 @@ async fn a_request_that_nobody_can_place_is_forwarded_alone_and_says_why() {
     let long = format!("/{}", "x".repeat(9_000));
     let table = [
         (get(&long), "key-too-long"),
+        (get(&format!("/?{}", "&".repeat(256))), "too-many-parameters"),
+        (get_with("/", &[("x_http_method_override", "DELETE")]), "method-override"),
         (get_with("/", &[("host", "other.example")]), "authority"),
         (request("GET", "http://other.example/", &[]), "authority"),
         (get_with("/", &[("content-length", "5")]), "content"),

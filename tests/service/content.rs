@@ -253,3 +253,17 @@ async fn a_mutation_that_is_too_large_to_store_invalidates() {
 
     assert_eq!(text(ask(&mut cache, get("/a")).await).await.unwrap(), "new");
 }
+
+/// RFC 9875 §3: also where the response is stored; not for QUERY, which is safe.
+#[tokio::test]
+async fn an_answer_to_a_post_that_ends_a_group_does_so_though_it_is_stored() {
+    const FIELDS: &[(&str, &str)] =
+        &[("cache-control", "max-age=60"), ("cache-groups", "\"list\""), ("cache-group-invalidation", "\"list\"")];
+    for (method, expected) in [("POST", "GET  3"), ("QUERY", "GET  1")] {
+        let mut echo = echo(Content::new(any_body), FIELDS);
+        assert_eq!(echo.ask("GET", "/a", "").await.0, "GET  1");
+        assert_eq!(echo.ask(method, "/rpc", "question").await.0, format!("{method} question 2"));
+
+        assert_eq!(echo.ask("GET", "/a", "").await.0, expected, "{method}");
+    }
+}

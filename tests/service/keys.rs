@@ -1,6 +1,7 @@
 //! Which requests share a response.
 
-use microcache::{KeySpec, Policy, QueryRule};
+use http::HeaderName;
+use microcache::{KeySpec, OverrideRule, Policy, QueryRule};
 
 use crate::common::*;
 
@@ -68,11 +69,34 @@ async fn chosen_fields_and_cookies_are_part_of_the_key() {
 
 #[tokio::test]
 async fn a_field_that_many_servers_take_for_the_target_is_part_of_the_key_by_itself() {
-    let evil = [("x-forwarded-host", "evil.example"), ("forwarded", "host=evil.example"), ("x-original-url", "/admin")];
+    let evil = [
+        ("x-forwarded-host", "evil.example"),
+        ("x_forwarded_host", "evil.example"),
+        ("forwarded", "host=evil.example"),
+        ("x-original-url", "/admin"),
+        ("x-envoy-original-path", "/admin"),
+        ("x-http-host-override", "evil.example"),
+        ("front-end-https", "on"),
+    ];
     for field in evil {
         assert!(!share(Policy::new(), get_with("/", &[field]), get("/")).await, "{field:?}");
         assert!(share(Policy::new(), get_with("/", &[field]), get_with("/", &[field])).await, "{field:?}");
     }
     let from = |address| get_with("/", &[("x-forwarded-for", address), ("x-forwarded-proto", "https")]);
     assert!(share(Policy::new(), from("10.0.0.1"), from("10.0.0.2")).await, "behind a load balancer it still hits");
+}
+
+#[tokio::test]
+async fn the_operator_says_which_fields_override_the_target() {
+    let policy =
+        |rule| Policy::new().key(KeySpec::new().override_field(HeaderName::from_static("x-forwarded-port"), rule));
+    let with = |port| get_with("/", &[("x-forwarded-port", port), ("x-forwarded-proto", "https")]);
+    assert!(share(policy(OverrideRule::Irrelevant), with("80"), with("81")).await);
+    assert!(!share(policy(OverrideRule::Keyed), with("80"), with("81")).await);
+    assert!(share(policy(OverrideRule::Keyed), with("80"), with("80")).await);
+    assert!(!share(policy(OverrideRule::Bypass), with("80"), with("80")).await);
+
+    let (mut cache, origin, _) = cache(policy(OverrideRule::Bypass));
+    origin.queue([ok("own")]);
+    assert_eq!(status(&ask(&mut cache, with("80")).await), "fwd=bypass; detail=override");
 }

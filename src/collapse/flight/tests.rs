@@ -6,16 +6,19 @@ use tokio::time::advance;
 use tokio_test::{assert_ready, task};
 
 use super::*;
-use crate::{clock::monotonic, collapse::Role};
+use crate::{
+    clock::monotonic,
+    collapse::{Role, TenantLimits},
+};
 
 type Board = Arc<Collapser<&'static str>>;
 
 fn board() -> Board {
-    Arc::new(Collapser::new())
+    Arc::new(Collapser::new(TenantLimits::new()))
 }
 
 fn join(board: &Board, settings: &Collapse) -> Role<&'static str> {
-    board.join("/a", settings, None, monotonic())
+    board.join("/a", "acme", settings, None, monotonic())
 }
 
 fn leader(board: &Board) -> Leader<&'static str> {
@@ -267,5 +270,82 @@ async fn other_keys_do_not_wait() {
     let board = board();
     let _leads = leader(&board);
 
-    assert!(matches!(board.join("/b", &Collapse::new(), None, monotonic()), Role::Leader(_)));
+    assert!(matches!(board.join("/b", "acme", &Collapse::new(), None, monotonic()), Role::Leader(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_owner_has_its_quota_and_no_more_and_others_have_theirs() {
+    let board = Arc::new(Collapser::<&str>::new(TenantLimits::new().max_flights(2).max_waiting(1)));
+    let join = |key, owner| board.join(key, owner, &Collapse::new(), None, monotonic());
+    let (Role::Leader(one), Role::Leader(two)) = (join("/1", "a"), join("/2", "a")) else { panic!("no leaders") };
+    let Role::Follower(waits) = join("/1", "a") else { panic!("not a follower") };
+
+    assert!(matches!(join("/3", "a"), Role::Full), "a third flight");
+    assert!(matches!(join("/2", "a"), Role::Full), "a second that waits");
+    assert!(board.lead("/3", "a", &Collapse::new(), monotonic()).is_none(), "a refresh");
+    let Role::Leader(other) = join("/4", "b") else { panic!("not a leader") };
+    assert_eq!((board.counts("a"), board.counts("b")), ((2, 1, 2), (1, 0, 2)));
+
+    two.land();
+    drop(waits);
+    assert!(matches!((join("/3", "a"), join("/1", "a")), (Role::Leader(_), Role::Follower(_))));
+    one.not_reusable(monotonic());
+    other.fail();
+    assert_eq!((board.counts("a"), board.flights()), ((0, 0, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_counts_once_for_all_its_leaders() {
+    let board = board();
+    let leads = leader(&board);
+    let waiting = [follower(&board), follower(&board)];
+    assert_eq!(board.counts("acme"), (1, 2, 1));
+    leads.fail();
+    assert_eq!(board.counts("acme"), (1, 2, 1), "while it is vacant");
+    let Landing::Lead(leads) = waiting[0].landing(soon()).await else { panic!("not the successor") };
+    assert_eq!(board.counts("acme"), (1, 2, 1));
+    leads.fail();
+    let [first, second] = waiting;
+    drop(first);
+    assert_eq!(board.counts("acme"), (1, 1, 1));
+
+    drop(second);
+
+    assert_eq!((board.counts("acme"), board.flights()), ((0, 0, 0), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_counts_are_exact_whatever_is_dropped_when() {
+    let board = Arc::new(Collapser::<&str>::new(TenantLimits::new().max_flights(3).max_waiting(5)));
+    let (mut leaders, mut followers, mut random) = (Vec::new(), Vec::new(), 7_usize);
+    for _ in 0..5_000 {
+        // xorshift
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let (choice, index) = (random % 8, random >> 8);
+        match choice {
+            0..=3 => match board.join(["/1", "/2", "/3", "/4"][choice], "a", &Collapse::new(), None, monotonic()) {
+                Role::Leader(leader) => leaders.push(leader),
+                Role::Follower(follower) => followers.push(follower),
+                Role::Marked | Role::Full => {}
+            },
+            4 if !leaders.is_empty() => leaders.swap_remove(index % leaders.len()).land(),
+            5 if !leaders.is_empty() => leaders.swap_remove(index % leaders.len()).fail(),
+            6 if !followers.is_empty() => drop(followers.swap_remove(index % followers.len())),
+            7 if !followers.is_empty() => {
+                let follower: &Follower<_> = &followers[index % followers.len()];
+                if let Landing::Lead(leader) = follower.landing(monotonic()).await {
+                    leaders.push(leader);
+                }
+            }
+            _ => {}
+        }
+        let (flights, waiting, _) = board.counts("a");
+        assert_eq!(waiting, followers.len());
+        assert!(leaders.len() <= flights && flights <= 3 && waiting <= 5, "{} led of {flights}", leaders.len());
+    }
+    drop((leaders, followers));
+
+    assert_eq!((board.counts("a"), board.flights()), ((0, 0, 0), 0));
 }

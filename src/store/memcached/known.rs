@@ -98,7 +98,7 @@ impl Known {
 }
 
 /// For so long another process may purge and this one not see it.
-const RECENT: Duration = Duration::from_millis(100);
+pub(super) const RECENT: Duration = Duration::from_millis(100);
 
 /// Tenants, and one for all.
 const MOST_KNOWN: usize = 1_025;

@@ -26,9 +26,10 @@ pub use self::{builder::MemcachedStoreBuilder, placement::Placement};
 use self::{
     fenced::{ATTEMPTS, FencedNode, STUB_SECONDS},
     format::Format,
+    known::RECENT,
     wire::{Got, Outcome},
 };
-use super::{Fence, Lease, Put, Store, StoreError, StoreErrorKind, fence::Cover};
+use super::{Fence, Lease, Put, Reach, Store, StoreError, StoreErrorKind, fence::Cover};
 use crate::{collapse::FinishOnDrop, key::CacheKey, layers::ConfigError, stored::Stored};
 
 /// Keeps stored responses on memcached servers, so that several processes share them.
@@ -140,6 +141,10 @@ impl Store for MemcachedStore {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Within(RECENT)
     }
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {

@@ -1,8 +1,12 @@
 //! Tenants: whose responses may never mix with another's.
 
-use std::{fmt, sync::Arc};
+mod tenancy;
 
-use super::{RequestHead, escape};
+use std::sync::Arc;
+
+pub use tenancy::Tenancy;
+
+use super::escape;
 
 /// Whose responses may never mix with another's.
 ///
@@ -10,6 +14,8 @@ use super::{RequestHead, escape};
 /// for, or purges what belongs to another. A service without tenants is one tenant, [`Tenant::shared`]; its
 /// responses go to everyone, and it differs from every named tenant. A request of an *unidentified* tenant
 /// has no key: nothing is stored for it, and nothing stored is served to it.
+///
+/// [`TenantLayer`](crate::TenantLayer) leaves it in the extensions of the request, for handlers too.
 ///
 /// ```
 /// use microcache::Tenant;
@@ -78,54 +84,6 @@ impl Tenant {
     }
 }
 
-/// How the tenant of a request is found. Default: [`Tenancy::shared`].
-///
-/// ```
-/// use microcache::{Tenancy, Tenant};
-///
-/// let tenancy = Tenancy::from_fn(|request| match request.headers().get("x-tenant-id") {
-///     Some(id) => id.to_str().map_or(Tenant::unidentified(), Tenant::named),
-///     None => Tenant::unidentified(),
-/// });
-/// assert_eq!(format!("{tenancy:?}"), "Tenancy(from_fn)");
-/// ```
-#[derive(Clone, Default)]
-#[must_use]
-pub struct Tenancy {
-    /// Without it all requests are of the shared tenant.
-    identify: Option<Arc<Identify>>,
-}
-
-type Identify = dyn Fn(RequestHead<'_>) -> Tenant + Send + Sync;
-
-impl Tenancy {
-    /// All requests are of one tenant: everyone may get what is stored for anyone.
-    pub const fn shared() -> Self {
-        Self { identify: None }
-    }
-
-    /// The tenant is what `identify` says, and is asked for once a request.
-    ///
-    /// It must rest on something that the sender can not choose freely, as an authenticated session: the
-    /// cache believes it. Answer with [`Tenant::unidentified`] where that is missing.
-    pub fn from_fn(identify: impl Fn(RequestHead<'_>) -> Tenant + Send + Sync + 'static) -> Self {
-        Self { identify: Some(Arc::new(identify)) }
-    }
-
-    pub(crate) fn of(&self, head: RequestHead<'_>) -> Tenant {
-        self.identify.as_ref().map_or(Tenant::shared(), |identify| identify(head))
-    }
-}
-
-impl fmt::Debug for Tenancy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.identify {
-            None => "Tenancy(shared)",
-            Some(_) => "Tenancy(from_fn)",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,16 +106,5 @@ mod tests {
 
         assert_eq!(in_key, ["", "a", "a%7Cb", "%7E"]);
         assert_eq!(Tenant::unidentified().in_key(), "~");
-    }
-
-    #[test]
-    fn tenancy_is_shared_unless_a_function_says_otherwise() {
-        let request = http::Request::get("/eu/products").body(()).unwrap();
-        let head = RequestHead::of(&request);
-        let by_path = Tenancy::from_fn(|head| Tenant::named(head.uri().path().split('/').nth(1).unwrap_or_default()));
-
-        assert_eq!(Tenancy::default().of(head), Tenant::shared());
-        assert_eq!(by_path.of(head), Tenant::named("eu"));
-        assert_eq!(format!("{:?} {:?}", Tenancy::shared(), by_path), "Tenancy(shared) Tenancy(from_fn)");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) struct Counters {
     fenced: AtomicU64,
     overflows: AtomicU64,
     store_errors: AtomicU64,
+    tags_dropped: AtomicU64,
 }
 
 /// What one cache has done since it was built: a snapshot.
@@ -52,6 +53,8 @@ pub struct Stats {
     pub overflows: u64,
     /// Times that the store failed or did not answer in time.
     pub store_errors: u64,
+    /// [`Tags`](crate::Tags) that were too long or too many to be kept: what had them ends with a purge by any tag.
+    pub tags_dropped: u64,
 }
 
 impl Counters {
@@ -99,6 +102,10 @@ impl Counters {
         self.store_errors.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn tags_dropped(&self, tags: usize) {
+        self.tags_dropped.fetch_add(tags as u64, Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         Stats {
@@ -113,6 +120,7 @@ impl Counters {
             fenced: read(&self.fenced),
             overflows: read(&self.overflows),
             store_errors: read(&self.store_errors),
+            tags_dropped: read(&self.tags_dropped),
         }
     }
 }

@@ -1,0 +1,159 @@
+//! The memory store: bounded in bytes, on moka (size-aware TinyLFU), with a ledger of what each tenant holds.
+
+mod builder;
+mod ledger;
+
+use std::{fmt, sync::Arc};
+
+use foldhash::fast::RandomState;
+use moka::{ops::compute::Op, sync::Cache};
+
+pub use self::builder::MemoryStoreBuilder;
+use self::ledger::{Ledger, Share, Victim};
+use super::{Peek, Put, Store, StoreError};
+use crate::{
+    key::{CacheKey, tenant_component},
+    stored::Stored,
+};
+
+/// Keeps stored responses in memory, in at most the given number of bytes.
+///
+/// What is asked for often stays; what is asked for once does not push it out. What is stale stays until its room
+/// is needed, so that the memory in use grows to the bound and no further. Clones share one store.
+///
+/// # Tenants
+///
+/// A tenant may hold all that no other needs, or its [share](MemoryStoreBuilder::tenant_share). Where there is no room
+/// for all, it is made by the tenant that holds most, of what that stored longest ago: whatever one tenant asks for, who
+/// holds less than it loses nothing.
+///
+/// ```
+/// use microcache::{CacheLayer, MemoryStore};
+///
+/// let store = MemoryStore::with_max_bytes(64 << 20);
+/// let cache = CacheLayer::new(store.clone());
+/// assert_eq!(store.max_bytes(), 64 << 20);
+/// # let _ = cache;
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    held: Cache<Arc<str>, Held, RandomState>,
+    ledger: Arc<Ledger>,
+    max_bytes: u64,
+    share: Share,
+}
+
+/// What is stored, and under which number it was charged.
+#[derive(Clone)]
+struct Held {
+    stored: Stored,
+    number: u64,
+}
+
+impl MemoryStore {
+    /// A store of at most `bytes` bytes: keys, heads, bodies and what it takes to keep them. There is no
+    /// unbounded one. With zero it stores nothing.
+    #[must_use]
+    pub fn with_max_bytes(bytes: u64) -> Self {
+        Self::builder().max_bytes(bytes).finish()
+    }
+
+    /// For what one tenant may hold.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder::new()
+    }
+
+    fn new(max_bytes: u64, share: Share) -> Self {
+        let ledger = Arc::new(Ledger::new(max_bytes, share));
+        let books = Arc::clone(&ledger);
+        let held = Cache::builder()
+            .max_capacity(max_bytes)
+            .weigher(|key: &Arc<str>, held: &Held| weight_bytes(key, &held.stored))
+            .eviction_listener(move |key, held: Held, _| books.discharge(tenant_component(&key), held.number))
+            .build_with_hasher(RandomState::default());
+        Self { held, ledger, max_bytes, share }
+    }
+
+    /// The bound it was made with.
+    #[must_use]
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Removes them, unless something else was stored meanwhile.
+    fn evict(&self, victims: Vec<Victim>) {
+        for Victim { key, number } in victims {
+            self.held.entry(key).and_compute_with(|there| match there {
+                Some(there) if there.value().number == number => Op::Remove,
+                _ => Op::Nop,
+            });
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        self.held.get(key.as_str()).map_or(Peek::Absent, |held| Peek::Found(held.stored))
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        Ok(self.held.get(key.as_str()).map(|held| held.stored))
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        let bytes = weight_bytes(key.as_str(), &stored);
+        if u64::from(bytes) > self.share.max_bytes {
+            return Ok(Put::Declined);
+        }
+        let tenant = key.tenant_component();
+        let key = Arc::from(key.as_str());
+        // Room first: what is new has not been asked for often, so that moka would not make any for it.
+        let (number, victims) = self.ledger.charge(tenant, &key, bytes);
+        self.evict(victims);
+        let mut outcome = Put::Stored;
+        self.held.entry(Arc::clone(&key)).and_compute_with(|there| match there {
+            // Compared and replaced in one step, so that no newer one can slip in between.
+            Some(there) if there.value().stored.began() > stored.began() => {
+                outcome = Put::Fenced;
+                Op::Nop
+            }
+            there => {
+                // moka goes by the first size or the last of what changes it and leaves soon after: for good.
+                if there.is_some_and(|there| weight_bytes(&key, &there.value().stored) != bytes) {
+                    self.held.invalidate(&key);
+                }
+                Op::Put(Held { stored, number })
+            }
+        });
+        match outcome {
+            Put::Stored => self.evict(self.ledger.settle(tenant, &key, number)),
+            Put::Fenced | Put::Declined => self.ledger.discharge(tenant, number),
+        }
+        Ok(outcome)
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.held.invalidate(key.as_str());
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("max_bytes", &self.max_bytes)
+            .field("share", &self.share)
+            .finish_non_exhaustive()
+    }
+}
+
+fn weight_bytes(key: &str, stored: &Stored) -> u32 {
+    let bytes = key.len().saturating_add(stored.size_bytes()).saturating_add(OVERHEAD_BYTES);
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// What moka, the ledger and the allocator take for each key beside the key and the stored response.
+const OVERHEAD_BYTES: usize = 640;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What has really happened: each forward, and each invalidation that its client knows of.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::{
+        Arc, LazyLock, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{
+    origin::{Control, LONGEST},
+    world::{Ask, Dice},
+};
+
+/// A clock that goes on by a microsecond whenever somebody looks, and by more when it is told to: no two moments are the
+/// same, so that the order of all that happens is known. Moments are nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticks(Arc<AtomicU64>);
+
+impl Ticks {
+    pub(crate) fn tick(&self) -> u64 {
+        self.0.fetch_add(1_000, SeqCst)
+    }
+
+    pub(crate) fn advance(&self, millis: u64) {
+        self.0.fetch_add(millis * MILLI, SeqCst);
+    }
+}
+
+impl microcache::Clock for Ticks {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + START + Duration::from_nanos(self.tick())
+    }
+}
+
+/// One forward: what the origin saw, and what it said.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) number: u64,
+    pub(crate) saw: Ask,
+    /// Of the resource, when the forward came in.
+    pub(crate) version: u64,
+    /// When it came in.
+    pub(crate) began: u64,
+    /// When the head went out.
+    pub(crate) answered: u64,
+    /// When the head was with the cache for certain, since its body was asked for or let go; zero until then.
+    pub(crate) arrived: AtomicU64,
+    /// When the cache had done with the body.
+    pub(crate) ended_at: OnceLock<Instant>,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// What it compares in conditions, whether it says so or not.
+    pub(crate) validators: HeaderMap,
+    pub(crate) control: &'static Control,
+    /// The fields that it varies on.
+    pub(crate) vary: &'static [&'static str],
+    /// What the origin said in `Age`.
+    pub(crate) age: u64,
+    /// The first and the last byte of the whole, if this is a part.
+    pub(crate) part: Option<(usize, usize)>,
+    /// How long the whole is.
+    pub(crate) length: usize,
+    pub(crate) has_trailers: bool,
+    /// The body does not come whole.
+    pub(crate) is_broken: bool,
+}
+
+impl Record {
+    /// The opaque part of its entity tag, if it has one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.validators.get(header::ETAG).map(|tag| bare(tag.to_str().unwrap()))
+    }
+
+    pub(crate) fn sets_cookie(&self) -> bool {
+        self.headers.contains_key(header::SET_COOKIE)
+    }
+
+    /// The content, all of it: what it was computed from, and then bytes that no other forward has.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let saw = &self.saw;
+        let mut content = format!("{} {} {} v{}", self.number, saw.method, saw.uri, self.version).into_bytes();
+        for name in SHOWN {
+            content.extend_from_slice(b"; ");
+            content.extend_from_slice(saw.text(name).as_bytes());
+        }
+        content.extend_from_slice(b"; ");
+        // From another place of the noise for each forward.
+        let place = usize::try_from(Dice::new(self.number).roll(NOISE as u64)).unwrap();
+        let left = self.length - content.len() - 16;
+        content.extend_from_slice(&NOISE_BYTES[place..place + left]);
+        let digest = hash(&content);
+        content.extend_from_slice(format!("{digest:016x}").as_bytes());
+        content
+    }
+}
+
+/// An unsafe request that has succeeded (RFC 9111 §4.4).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Invalidation {
+    /// When its response left the origin: what began earlier is invalid.
+    pub(crate) answered: u64,
+    /// When its client knew.
+    pub(crate) received: u64,
+    pub(crate) received_at: Instant,
+    /// Through which cache it came.
+    pub(crate) process: usize,
+}
+
+type Sharded<K, V> = Box<[Mutex<HashMap<K, V>>]>;
+
+/// All that has happened in one round.
+#[derive(Debug)]
+pub(crate) struct History {
+    pub(crate) ticks: Ticks,
+    pub(crate) seed: u64,
+    forwards: AtomicU64,
+    records: Sharded<u64, Arc<Record>>,
+    versions: Box<[AtomicU64]>,
+    invalidated: Sharded<String, Vec<Invalidation>>,
+}
+
+impl History {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            ticks: Ticks::default(),
+            seed,
+            forwards: AtomicU64::new(0),
+            records: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            versions: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            invalidated: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    pub(crate) fn next_forward(&self) -> u64 {
+        self.forwards.fetch_add(1, SeqCst) + 1
+    }
+
+    pub(crate) fn forwards(&self) -> u64 {
+        self.forwards.load(SeqCst)
+    }
+
+    pub(crate) fn keep(&self, record: Record) -> Arc<Record> {
+        let record = Arc::new(record);
+        self.records[place(record.number)].lock().unwrap().insert(record.number, Arc::clone(&record));
+        record
+    }
+
+    /// What a forward was, by the number that a response bears.
+    pub(crate) fn record(&self, number: &HeaderValue) -> Option<Arc<Record>> {
+        let number = number.to_str().ok()?.parse().ok()?;
+        self.records[place(number)].lock().unwrap().get(&number).cloned()
+    }
+
+    /// How often a resource was changed. Some share a count, which changes nothing for the others.
+    pub(crate) fn version(&self, target: &str) -> &AtomicU64 {
+        &self.versions[place(hash(target.as_bytes()))]
+    }
+
+    pub(crate) fn invalidate(&self, target: String, invalidation: Invalidation) {
+        let mut shard = self.invalidated[place(hash(target.as_bytes()))].lock().unwrap();
+        let known = shard.entry(target).or_default();
+        // The old ones only matter to requests that take very long.
+        if known.len() == REMEMBERED {
+            known.remove(0);
+        }
+        known.push(invalidation);
+    }
+
+    /// An invalidation of `target` that this holds for.
+    pub(crate) fn invalidation(&self, target: &str, holds: impl Fn(&Invalidation) -> bool) -> Option<Invalidation> {
+        let shard = self.invalidated[place(hash(target.as_bytes()))].lock().unwrap();
+        shard.get(target)?.iter().rev().find(|invalidation| holds(invalidation)).copied()
+    }
+}
+
+/// An entity tag without its mark of weakness.
+pub(crate) fn bare(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn place(number: u64) -> usize {
+    usize::try_from(number % SHARDS).unwrap()
+}
+
+pub(crate) const SECOND: u64 = 1_000 * MILLI;
+pub(crate) const MILLI: u64 = 1_000_000;
+
+/// 2020-09-13T12:26:40Z.
+const START: Duration = Duration::from_secs(1_600_000_000);
+
+const SHARDS: u64 = 64;
+const REMEMBERED: usize = 128;
+
+/// The fields that the content tells of.
+const SHOWN: [&str; 11] = [
+    "x-ask",
+    "x-tenant",
+    "host",
+    "authorization",
+    "cookie",
+    "accept-encoding",
+    "accept-language",
+    "x-flavour",
+    "x-region",
+    "x-forwarded-host",
+    "range",
+];
+
+const NOISE: usize = 1 << 16;
+
+/// Longer than the noise is wide, by the longest content.
+static NOISE_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut dice = Dice::new(0);
+    (0..NOISE + LONGEST).map(|_| dice.pick(b"abcdefghijklmnopqrstuvwxyz")).collect()
+});
