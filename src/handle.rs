@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use crate::{
     key::Tenant,
-    observe::Stats,
+    layers::ConfigError,
+    observe::{Event, Happened, Stats},
     purge::{Purge, PurgeError, Purged},
     service::{Computing, Settings},
 };
@@ -86,7 +87,11 @@ impl CacheHandle {
     pub fn purge<P: Into<Purge>>(&self, purge: P) -> impl Future<Output = Result<Purged, PurgeError>> + Send + use<P> {
         let (purge, core) = (purge.into(), &self.settings.core);
         let is_soft = purge.is_soft();
-        let told = purge.covers(&self.settings.routes, &core.tenancy).map(|covers| core.fence(covers, is_soft));
+        let what = purge.in_words();
+        let told = purge.covers(&self.settings.routes, &core.tenancy).map(|covers| {
+            core.counters.purged(what, is_soft);
+            core.fence(covers, is_soft)
+        });
         let others = core.store.reach();
         async move {
             told?.await.map_err(PurgeError::of_store)?;
@@ -99,12 +104,14 @@ impl CacheHandle {
     #[doc(alias = "disable")]
     pub fn pause(&self) {
         self.settings.core.paused.store(true, Ordering::Relaxed);
+        self.settings.core.counters.events.tell(Event::Switched { route: None, is_paused: true });
     }
 
     /// Puts the cache back in the way.
     #[doc(alias = "enable")]
     pub fn resume(&self) {
         self.settings.core.paused.store(false, Ordering::Relaxed);
+        self.settings.core.counters.events.tell(Event::Switched { route: None, is_paused: false });
     }
 
     /// Whether the cache is out of the way.
@@ -113,10 +120,73 @@ impl CacheHandle {
         self.settings.core.is_paused()
     }
 
-    /// What the cache has done so far.
+    /// Does the same as [`pause`](Self::pause) for one route: by its [label](crate::Policy::label), or its path as it was
+    /// given to [`CacheLayerBuilder::route`](crate::CacheLayerBuilder::route); `default` for the paths without a route.
+    ///
+    /// ```
+    /// use microcache::{CacheLayer, MemoryStore, Policy};
+    ///
+    /// let cache = CacheLayer::builder(MemoryStore::with_max_bytes(1 << 20)).route("/reports/{id}", Policy::new()).build()?;
+    /// cache.handle().pause_route("/reports/{id}")?;
+    /// assert!(cache.handle().stats().routes[1].is_paused);
+    /// assert!(cache.handle().pause_route("/repotrs/{id}").is_err());
+    /// # Ok::<(), microcache::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If there is no such route.
+    pub fn pause_route(&self, route: &str) -> Result<(), ConfigError> {
+        self.switch(route, true, "pause_route")
+    }
+
+    /// Puts the cache back in the way of one route.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such route.
+    pub fn resume_route(&self, route: &str) -> Result<(), ConfigError> {
+        self.switch(route, false, "resume_route")
+    }
+
+    fn switch(&self, name: &str, is_paused: bool, setting: &'static str) -> Result<(), ConfigError> {
+        let counters = &self.settings.core.counters;
+        let routes = counters.routes.all();
+        let Some(route) = routes.iter().find(|route| route.name() == name) else {
+            let names: Vec<_> = routes.iter().map(|route| route.name()).collect();
+            let message = format!("`{name}` is no route of this cache; there are: {}", names.join(", "));
+            return Err(ConfigError::new(setting, message));
+        };
+        route.set_paused(is_paused);
+        counters.events.tell(Event::Switched { route: Some(name.to_owned()), is_paused });
+        Ok(())
+    }
+
+    /// What the cache has done so far, and what there is. Cheap enough for once a second, and not for each request.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.settings.core.counters.snapshot()
+        self.settings.core.stats()
+    }
+
+    /// What has happened after the event with this number, oldest first: of the last 256. With zero, all of them.
+    ///
+    /// ```
+    /// use microcache::{CacheLayer, Event, MemoryStore};
+    ///
+    /// let handle = CacheLayer::new(MemoryStore::with_max_bytes(1 << 20)).handle();
+    /// handle.pause();
+    /// let events = handle.events(0);
+    /// assert_eq!(events[0].event, Event::Switched { route: None, is_paused: true });
+    /// assert!(handle.events(events[0].number).is_empty());
+    /// ```
+    #[must_use]
+    pub fn events(&self, after: u64) -> Vec<Happened> {
+        self.settings.core.counters.events.since(after)
+    }
+
+    /// The same, as soon as there is something.
+    pub fn next_events(&self, after: u64) -> impl Future<Output = Vec<Happened>> + Send + use<> {
+        self.settings.core.counters.events.next(after)
     }
 
     /// The value that is stored under this key for this tenant, or that of `compute`, which is then stored for as long as
@@ -190,7 +260,7 @@ impl CacheHandle {
 
 impl fmt::Debug for CacheHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheHandle").field("is_paused", &self.is_paused()).field("stats", &self.stats()).finish()
+        f.debug_struct("CacheHandle").field("is_paused", &self.is_paused()).finish_non_exhaustive()
     }
 }
 

@@ -40,12 +40,15 @@ pub use self::{
         CacheLayer, CacheLayerBuilder, CollapseLayer, ConfigError, TenantFuture, TenantLayer, TenantLayerBuilder,
         TenantService,
     },
-    observe::Stats,
-    policy::{Freshness, Policy, Scope, TagField, Tags},
+    observe::{Event, Gauges, Happened, HotKey, Latencies, Latency, Requests, RouteStats, Stats, TenantStats},
+    policy::{CacheStatusMode, Freshness, Policy, Scope, TagField, Tags},
     purge::{Purge, PurgeError, PurgeErrorKind, PurgeOf, Purged},
     service::{Cache, ResponseFuture},
     status::{CacheStatus, ForwardReason},
-    store::{Fence, Lease, LeaseGuard, Peek, Put, Reach, Store, StoreError, StoreErrorKind, Tiered},
+    store::{
+        BreakerState, Fence, Lease, LeaseGuard, Peek, Put, Reach, ServerState, ServerWatch, Store, StoreError,
+        StoreErrorKind, StoreSize, Tiered,
+    },
     stored::{Stored, StoredResponse},
 };
 
@@ -60,6 +63,10 @@ pub mod fleet {}
 #[cfg(doc)]
 #[doc = include_str!("docs/threats.md")]
 pub mod threats {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/metrics.md")]
+pub mod metrics {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 /// What the cache did with a request: in the response's extensions, and as its `Cache-Status` field
 /// (RFC 9211). The cache calls itself `microcache` and never shows the key.
@@ -49,6 +49,8 @@ pub enum ForwardReason {
 }
 
 impl ForwardReason {
+    pub(crate) const ALL: [Self; 5] = [Self::Bypass, Self::UriMiss, Self::VaryMiss, Self::Request, Self::Stale];
+
     /// The token of RFC 9211.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -195,6 +197,49 @@ impl fmt::Display for CacheStatus {
             write!(f, "; detail={detail}")?;
         }
         Ok(())
+    }
+}
+
+/// Takes what the cache says of itself out of the field, and out of the extensions if `is_off`.
+pub(crate) fn hide<B>(response: &mut Response<B>, is_off: bool) {
+    if let Some((lines, _)) = own(response.headers()) {
+        put(response.headers_mut(), lines);
+    }
+    if is_off {
+        response.extensions_mut().remove::<CacheStatus>();
+    }
+}
+
+/// Adds the key to what the cache says of itself (RFC 9211 §2.7).
+pub(crate) fn show_key<B>(response: &mut Response<B>, key: &str) {
+    let Some((mut lines, own)) = own(response.headers()) else { return };
+    let mut text = own.to_str().unwrap_or(CACHE_NAME).to_owned();
+    text.push_str("; key=\"");
+    // RFC 8941 §3.3.3. A key is visible ASCII.
+    for character in key.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        lines.push(value);
+        put(response.headers_mut(), lines);
+    }
+}
+
+/// The line that is this cache's, which is the last, and those before it.
+fn own(headers: &HeaderMap) -> Option<(Vec<HeaderValue>, HeaderValue)> {
+    let mut lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().cloned().collect();
+    let own = lines.pop().filter(|own| own.as_bytes().starts_with(CACHE_NAME.as_bytes()))?;
+    Some((lines, own))
+}
+
+fn put(headers: &mut HeaderMap, lines: Vec<HeaderValue>) {
+    headers.remove(CACHE_STATUS);
+    for line in lines {
+        headers.append(CACHE_STATUS, line);
     }
 }
 

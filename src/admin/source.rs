@@ -1,8 +1,11 @@
 //! What the service asks of a cache.
 
-use std::task::{Context, Poll};
+use std::{
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
 use super::{
@@ -10,8 +13,10 @@ use super::{
     purge::{PurgeRequest, Target},
 };
 use crate::{
+    clock::nanos,
     handle::CacheHandle,
     key::Tenant,
+    observe::Happened,
     purge::{Purge, PurgeErrorKind, PurgeOf},
 };
 
@@ -40,24 +45,52 @@ pub(super) trait Watch: Send + Sync {
 impl Source for CacheHandle {
     fn stats(&self) -> Value {
         let stats = Self::stats(self);
+        let paused: Vec<_> = stats.routes.iter().filter(|route| route.is_paused).map(|route| &route.route).collect();
         json!({
+            "now_ms": stats.now_ms,
+            "since_ms": stats.since_ms,
             "is_paused": self.is_paused(),
+            "paused_routes": paused,
             "requests": {
                 "hits": stats.hits,
                 "stale": stats.stale,
                 "forwards": stats.forwards,
                 "bypasses": stats.bypasses,
                 "collapsed": stats.collapsed,
+                "refused": stats.refused,
                 "overflows": stats.overflows,
             },
-            "responses": { "stored": stats.stored, "fenced": stats.fenced },
+            "forwards": stats.forward_reasons,
+            "bypasses": stats.bypass_reasons,
+            "refreshes": stats.refreshes,
+            "second_leaders": stats.second_leaders,
+            "stale_if_error": stats.stale_if_error,
+            "responses": {
+                "stored": stats.stored,
+                "fenced": stats.fenced,
+                "evicted": stats.store.evictions,
+                "not_stored": stats.not_stored_reasons,
+            },
             "invalidations": stats.invalidations,
-            "store": { "errors": stats.store_errors },
+            "purges": stats.purges,
+            "store": {
+                "bytes": stats.store.bytes,
+                "max_bytes": stats.store.max_bytes,
+                "responses": stats.store.responses,
+                "errors": stats.store_errors,
+            },
+            "servers": stats.servers,
+            "gauges": stats.gauges,
+            "latency_us": stats.latencies,
+            "hottest": stats.hottest,
+            "offenders": stats.offenders,
+            "routes": stats.routes,
+            "tenants": stats.tenants,
         })
     }
 
     fn watch(&self) -> Box<dyn Watch> {
-        Box::new(self.clone())
+        Box::new(Watched { next: Mutex::new(self.next_events(0).boxed()), handle: self.clone(), seen: 0 })
     }
 
     fn purge(&self, asked: PurgeRequest) -> BoxFuture<'static, Result<String, Problem>> {
@@ -81,12 +114,35 @@ impl Source for CacheHandle {
     }
 }
 
-impl Watch for CacheHandle {
+/// The cache of a handle, and what is waited for of its events.
+struct Watched {
+    handle: CacheHandle,
+    /// In a lock that nobody waits for, so that it can be shared.
+    next: Mutex<BoxFuture<'static, Vec<Happened>>>,
+    /// The number of the last one.
+    seen: u64,
+}
+
+impl Watch for Watched {
     fn stats(&self) -> Value {
-        Source::stats(self)
+        Source::stats(&self.handle)
     }
 
-    fn poll_events(&mut self, _: &mut Context<'_>) -> Poll<Vec<Value>> {
-        Poll::Pending
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Value>> {
+        let next = self.next.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let happened = ready!(next.poll_unpin(cx));
+        self.seen = happened.last().map_or(self.seen, |last| last.number);
+        *next = self.handle.next_events(self.seen).boxed();
+        Poll::Ready(happened.iter().map(shown).collect())
     }
+}
+
+/// An event as the page reads it.
+fn shown(happened: &Happened) -> Value {
+    // It has no map whose keys are not text, so that it is always JSON.
+    let mut event = serde_json::to_value(&happened.event).unwrap_or_default();
+    if let Some(members) = event.as_object_mut() {
+        members.insert("at_ms".to_owned(), (nanos(happened.at) / 1_000_000).into());
+    }
+    event
 }

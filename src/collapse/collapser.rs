@@ -39,7 +39,7 @@ pub(crate) enum Role<T: Clone> {
     /// The key was not reusable lately: forward without waiting for anyone.
     Marked,
     /// The flight has all the followers it may have, or the owner all that it may have.
-    Full,
+    Full { by_quota: bool },
 }
 
 impl<T: Clone> Collapser<T> {
@@ -62,7 +62,7 @@ impl<T: Clone> Collapser<T> {
         fenced: Option<Instant>,
         now: Instant,
     ) -> Role<T> {
-        let mut shard = self.shard(key);
+        let (mut shard, mut is_second) = (self.shard(key), false);
         if shard.markers.is_marked(self.hash(key), now) {
             return Role::Marked;
         }
@@ -70,13 +70,14 @@ impl<T: Clone> Collapser<T> {
             match flight.join(self, owner, settings, fenced, now) {
                 Joined::Leader(leader) => return Role::Leader(leader),
                 Joined::Follower(follower) => return Role::Follower(follower),
-                Joined::Full => return Role::Full,
+                Joined::Full { by_quota } => return Role::Full { by_quota },
                 // A second flight takes its place.
-                Joined::TooOld => {}
+                Joined::TooOld => is_second = true,
             }
         }
-        let Some(seat) = self.seat(owner, Counted::Flight) else { return Role::Full };
-        let (flight, leader) = Flight::begin(self, key, settings, seat, now);
+        let Some(seat) = self.seat(owner, Counted::Flight) else { return Role::Full { by_quota: true } };
+        let (flight, mut leader) = Flight::begin(self, key, settings, seat, now);
+        leader.is_second = is_second;
         shard.flights.insert(flight.key(), flight);
         Role::Leader(leader)
     }
@@ -139,6 +140,17 @@ impl<T: Clone> Collapser<T> {
     #[cfg(test)]
     pub(super) fn counts(&self, owner: &str) -> (usize, usize, usize) {
         self.quotas.counts(owner)
+    }
+
+    /// How many flights there are, how many wait for them, and how many keys are marked, or were.
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        let (mut flights, mut markers) = (0, 0);
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            flights += shard.flights.len();
+            markers += shard.markers.len();
+        }
+        (flights, self.quotas.waiting(), markers)
     }
 
     #[cfg(test)]

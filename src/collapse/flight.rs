@@ -66,7 +66,7 @@ pub(crate) enum Landing<T: Clone> {
 pub(super) enum Joined<T: Clone> {
     Leader(Leader<T>),
     Follower(Follower<T>),
-    Full,
+    Full { by_quota: bool },
     TooOld,
 }
 
@@ -117,9 +117,9 @@ impl<T: Clone> Flight<T> {
             // What it brings was invalidated before this request came.
             _ if fenced.is_some_and(|fenced| state.began <= fenced) => Joined::TooOld,
             _ if state.closes.is_some_and(|closes| closes <= now) => Joined::TooOld,
-            _ if state.followers >= settings.max_followers => Joined::Full,
+            _ if state.followers >= settings.max_followers => Joined::Full { by_quota: false },
             _ => match collapser.seat(owner, Counted::Waiting) {
-                None => Joined::Full,
+                None => Joined::Full { by_quota: true },
                 Some(seat) => {
                     state.followers += 1;
                     let (collapser, flight) = (Arc::clone(collapser), Arc::clone(self));
@@ -144,13 +144,19 @@ pub(crate) struct Leader<T: Clone> {
     collapser: Arc<Collapser<T>>,
     flight: Arc<Flight<T>>,
     is_over: bool,
+    /// Another took too long, and this one takes its place.
+    pub(super) is_second: bool,
     /// Counts it as a flight of its owner's, until it is over.
     seat: Option<Seat>,
 }
 
 impl<T: Clone> Leader<T> {
     fn new(collapser: &Arc<Collapser<T>>, flight: &Arc<Flight<T>>, seat: Option<Seat>) -> Self {
-        Self { collapser: Arc::clone(collapser), flight: Arc::clone(flight), is_over: false, seat }
+        Self { collapser: Arc::clone(collapser), flight: Arc::clone(flight), is_over: false, is_second: false, seat }
+    }
+
+    pub(crate) fn is_second(&self) -> bool {
+        self.is_second
     }
 
     /// Whether a failure now is the last one: it will be shared instead of tried again.

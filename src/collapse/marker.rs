@@ -19,6 +19,11 @@ impl Markers {
         Self { until: HashMap::new(), oldest_first: VecDeque::new(), capacity: capacity.max(1) }
     }
 
+    /// How many there are, those included whose time is over.
+    pub(super) fn len(&self) -> usize {
+        self.until.len()
+    }
+
     pub(super) fn is_marked(&self, key: u64, now: Instant) -> bool {
         self.until.get(&key).is_some_and(|until| now < *until)
     }

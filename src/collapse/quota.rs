@@ -120,6 +120,12 @@ impl Quotas {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many wait, of all owners.
+    pub(super) fn waiting(&self) -> usize {
+        let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        shards.map(|shard| shard.values().map(|counts| counts.waiting).sum::<usize>()).sum()
+    }
+
     /// What one owner has, and how many owners there are: flights, waiting, owners.
     #[cfg(test)]
     pub(super) fn counts(&self, owner: &str) -> (usize, usize, usize) {

@@ -17,7 +17,7 @@ use crate::{
     collapse::{Collapser, TenantLimits},
     handle::CacheHandle,
     key::{Tenancy, Tenant},
-    observe::Counters,
+    observe::{Counters, Event, Hook},
     policy::{Policy, Routes, Sightings},
     service::{Cache, Core, Settings},
     store::{Fences, Store},
@@ -51,22 +51,25 @@ impl CacheLayer {
 
     /// For everything else there is to say.
     pub fn builder(store: impl Store) -> CacheLayerBuilder {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         CacheLayerBuilder {
             settings: Settings {
                 core: Arc::new(Core {
                     store: Arc::new(store),
                     store_deadline: STORE_DEADLINE,
                     collapser: Arc::new(Collapser::new(TenantLimits::new())),
-                    clock: Arc::new(SystemClock),
+                    clock: Arc::clone(&clock),
                     tenancy: Tenancy::shared(),
                     fences: Fences::default(),
                     sightings: Sightings::default(),
                     last_stamp: AtomicU64::new(0),
                     paused: AtomicBool::new(false),
-                    counters: Counters::default(),
+                    counters: Counters::new(None, clock, true),
                 }),
                 routes: Routes::new(Policy::new()),
             },
+            hook: None,
+            counts_keys: true,
             error: None,
         }
     }
@@ -86,8 +89,10 @@ impl CacheLayer {
     /// # let _ = app;
     /// ```
     pub fn with_policy(&self, policy: Policy) -> Self {
-        let settings = Settings { core: Arc::clone(&self.settings.core), routes: Routes::new(policy) };
-        Self { settings: Arc::new(settings) }
+        let core = Arc::clone(&self.settings.core);
+        let mut routes = Routes::new(policy);
+        routes.enter(&core.counters.routes);
+        Self { settings: Arc::new(Settings { core, routes }) }
     }
 
     /// What the application calls: purge, pause, resume, stats, computing without HTTP.
@@ -131,6 +136,8 @@ impl fmt::Debug for CacheLayer {
 #[must_use]
 pub struct CacheLayerBuilder {
     settings: Settings,
+    hook: Option<Hook>,
+    counts_keys: bool,
     error: Option<ConfigError>,
 }
 
@@ -205,6 +212,40 @@ impl CacheLayerBuilder {
         self
     }
 
+    /// Sets what is called when something happens that an operator may want to be told of at once.
+    ///
+    /// It is called where that happens, on the way of a request, so it must not wait: hand the event on. If it panics,
+    /// no response fails by that.
+    ///
+    /// ```
+    /// use microcache::{CacheLayer, Event, MemoryStore};
+    ///
+    /// let cache = CacheLayer::builder(MemoryStore::with_max_bytes(64 << 20))
+    ///     .on_event(|event| {
+    ///         if let Event::BreakerOpened { server } = event {
+    ///             eprintln!("{server} is left alone for a while");
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # let _ = cache;
+    /// # Ok::<(), microcache::ConfigError>(())
+    /// ```
+    #[doc(alias = "alert")]
+    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets whether some keys are kept to show which are asked for and forwarded most, in
+    /// [`Stats`](crate::Stats). Default: yes, about 128 of each, in their [short form](crate::CacheKey::short).
+    ///
+    /// Keys may hold personal data, as a search query or a cookie: turn it off where whoever sees the statistics must
+    /// not see that.
+    pub fn count_keys(mut self, counts: bool) -> Self {
+        self.counts_keys = counts;
+        self
+    }
+
     /// The layer.
     ///
     /// # Errors
@@ -217,7 +258,17 @@ impl CacheLayerBuilder {
         }
     }
 
-    fn finish(self) -> CacheLayer {
+    fn finish(mut self) -> CacheLayer {
+        let (hook, counts_keys) = (self.hook.take(), self.counts_keys);
+        self.change(|core| core.counters = Counters::new(hook, Arc::clone(&core.clock), counts_keys));
+        let core = &self.settings.core;
+        self.settings.routes.enter(&core.counters.routes);
+        let events = Arc::downgrade(&core.counters.events);
+        core.store.watch_servers(Arc::new(move |server| {
+            if let Some(events) = events.upgrade() {
+                events.server_changed(server);
+            }
+        }));
         CacheLayer { settings: Arc::new(self.settings) }
     }
 

@@ -1,126 +1,159 @@
-//! The only place that counts.
+//! The only place that counts, and that tells what was counted.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+mod counter;
+mod emit;
+mod event;
+mod histogram;
+mod hottest;
+mod route;
+mod snapshot;
+mod stats;
+mod tally;
+mod tenants;
+pub(crate) mod trace;
+
+use std::{sync::Arc, time::SystemTime};
+
+use tokio::time::Instant;
+
+use self::{
+    counter::{ByReason, Counter},
+    hottest::Hottest,
+    tenants::Tenants,
+};
+pub use self::{
+    event::{Event, Happened},
+    stats::{Gauges, HotKey, Latencies, Latency, Requests, RouteStats, Stats, TenantStats},
+};
+pub(crate) use self::{
+    event::{Events, Hook},
+    route::{Route, RouteBook},
+    tally::Tally,
+};
+use crate::{
+    clock::{Clock, monotonic},
+    key::{CacheKey, Tenant},
+    store::StoreError,
+};
 
 /// What one cache has done so far.
-#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    hits: AtomicU64,
-    stale: AtomicU64,
-    invalidations: AtomicU64,
-    forwards: AtomicU64,
-    bypasses: AtomicU64,
-    collapsed: AtomicU64,
-    stored: AtomicU64,
-    not_stored: AtomicU64,
-    fenced: AtomicU64,
-    overflows: AtomicU64,
-    store_errors: AtomicU64,
-    tags_dropped: AtomicU64,
+    pub(crate) events: Arc<Events>,
+    pub(crate) routes: RouteBook,
+    tenants: Tenants,
+    store_errors: ByReason<{ STORE_ERRORS.len() }>,
+    invalidations: Counter,
+    purges: Counter,
+    tags_dropped: Counter,
+    keys: Option<Keys>,
+    since: SystemTime,
 }
 
-/// What one cache has done since it was built: a snapshot.
-///
-/// ```
-/// use microcache::{CacheLayer, MemoryStore};
-///
-/// let cache = CacheLayer::new(MemoryStore::with_max_bytes(1 << 20));
-/// let stats = cache.handle().stats();
-/// assert_eq!((stats.hits, stats.forwards), (0, 0));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Requests answered from the store.
-    pub hits: u64,
-    /// Requests answered with a stale response because the origin failed, or did not answer in time.
-    pub stale: u64,
-    /// Target URIs invalidated by unsafe methods (RFC 9111 §4.4).
-    pub invalidations: u64,
-    /// Requests sent to the origin, those that were bypassed apart.
-    pub forwards: u64,
-    /// Requests handed to the origin untouched.
-    pub bypasses: u64,
-    /// Requests answered by the forward of another.
-    pub collapsed: u64,
-    /// Responses stored.
-    pub stored: u64,
-    /// Forwards whose response was not stored.
-    pub not_stored: u64,
-    /// Responses not stored because a newer one was there.
-    pub fenced: u64,
-    /// Requests that could not wait: the flight was full, or the wait limit passed.
-    pub overflows: u64,
-    /// Times that the store failed or did not answer in time.
-    pub store_errors: u64,
-    /// [`Tags`](crate::Tags) that were too long or too many to be kept: what had them ends with a purge by any tag.
-    pub tags_dropped: u64,
+/// Which keys are asked for, and which are forwarded.
+struct Keys {
+    hottest: Hottest,
+    offenders: Hottest,
 }
 
 impl Counters {
-    pub(crate) fn hit(&self) {
-        self.hits.fetch_add(1, Relaxed);
+    /// `counts_keys`: some keys are kept, to show which are hot.
+    pub(crate) fn new(hook: Option<Hook>, clock: Arc<dyn Clock>, counts_keys: bool) -> Self {
+        Self {
+            since: clock.now(),
+            events: Arc::new(Events::new(hook, clock)),
+            routes: RouteBook::default(),
+            tenants: Tenants::new(),
+            store_errors: ByReason::new(&STORE_ERRORS),
+            invalidations: Counter::default(),
+            purges: Counter::default(),
+            tags_dropped: Counter::default(),
+            keys: counts_keys.then(|| Keys { hottest: Hottest::new(), offenders: Hottest::one_in(MISSES_ONE_IN) }),
+        }
     }
 
-    pub(crate) fn stale(&self) {
-        self.stale.fetch_add(1, Relaxed);
+    /// What the requests of this tenant on this route are counted with.
+    #[inline]
+    pub(crate) fn tally<'a>(&self, route: &'a Route, tenant: &Tenant) -> &'a Arc<Tally> {
+        let number = self.tenants.number(tenant);
+        route.tally(number, || Tenants::label(number, tenant))
+    }
+
+    /// A hit that is one of those that are looked at.
+    #[cold]
+    pub(crate) fn look_at(&self, key: &CacheKey, tally: &Tally, began: Instant, now: SystemTime) {
+        tally.hit_took(began.elapsed());
+        if let Some(keys) = &self.keys {
+            keys.hottest.look_at(key, 1, now);
+        }
+    }
+
+    /// A request that could not be answered at once.
+    pub(crate) fn missed(&self, key: &CacheKey, now: SystemTime) {
+        if let Some(keys) = &self.keys {
+            keys.hottest.record(key, 1, now);
+        }
+    }
+
+    /// A request that goes to the origin.
+    pub(crate) fn forwarded(&self, key: &CacheKey, now: SystemTime) {
+        if let Some(keys) = &self.keys {
+            keys.offenders.record(key, 1, now);
+        }
     }
 
     pub(crate) fn invalidated(&self) {
-        self.invalidations.fetch_add(1, Relaxed);
+        self.invalidations.add("microcache_invalidations_total", &[]);
     }
 
-    pub(crate) fn forwarded(&self) {
-        self.forwards.fetch_add(1, Relaxed);
+    /// `what`: in words that an operator understands.
+    pub(crate) fn purged(&self, what: String, is_soft: bool) {
+        self.purges.add("microcache_purges_total", &[]);
+        self.events.tell(Event::Purged { what, is_soft });
     }
 
-    pub(crate) fn bypassed(&self) {
-        self.bypasses.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn collapsed(&self) {
-        self.collapsed.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn stored(&self) {
-        self.stored.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn not_stored(&self) {
-        self.not_stored.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn fenced(&self) {
-        self.fenced.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn overflowed(&self) {
-        self.overflows.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn store_failed(&self) {
-        self.store_errors.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn tags_dropped(&self, tags: usize) {
-        self.tags_dropped.fetch_add(tags as u64, Relaxed);
-    }
-
-    pub(crate) fn snapshot(&self) -> Stats {
-        let read = |counter: &AtomicU64| counter.load(Relaxed);
-        Stats {
-            hits: read(&self.hits),
-            stale: read(&self.stale),
-            invalidations: read(&self.invalidations),
-            forwards: read(&self.forwards),
-            bypasses: read(&self.bypasses),
-            collapsed: read(&self.collapsed),
-            stored: read(&self.stored),
-            not_stored: read(&self.not_stored),
-            fenced: read(&self.fenced),
-            overflows: read(&self.overflows),
-            store_errors: read(&self.store_errors),
-            tags_dropped: read(&self.tags_dropped),
+    /// What had them ends with a purge by any tag.
+    pub(crate) fn tags_dropped(&self, tags: u64) {
+        if tags == 0 {
+            return;
         }
+        self.tags_dropped.add_many("microcache_tags_dropped_total", tags);
+        self.events.tell_of_many("tags", |count| Event::TagsDropped { count });
+    }
+
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        let word = event::word(error.kind());
+        let (reason, count) = self.store_errors.of(word);
+        count.add("microcache_store_errors_total", &[("reason", reason)]);
+        self.events.tell_of_many(word, |count| Event::StoreFailed { kind: error.kind(), count });
+    }
+
+    pub(crate) fn overflowed(&self, tally: &Tally) {
+        tally.overflowed();
+        let (route, tenant) = (tally.route(), tally.tenant());
+        let event = |count| Event::Overflowed { route: route.to_owned(), tenant: tenant.to_owned(), count };
+        self.events.tell_of_many("overflow", event);
+    }
+
+    pub(crate) fn reached_quota(&self, tally: &Tally) {
+        let event = |count| Event::QuotaReached { tenant: tally.tenant().to_owned(), count };
+        self.events.tell_of_many("quota", event);
+    }
+
+    pub(crate) fn second_leader(&self, tally: &Tally) {
+        tally.second_leader();
+        let (route, tenant) = (tally.route(), tally.tenant());
+        let event = |count| Event::SecondLeader { route: route.to_owned(), tenant: tenant.to_owned(), count };
+        self.events.tell_of_many("second-leader", event);
     }
 }
+
+/// When a hit began, if it is one of those that are looked at.
+#[inline]
+pub(crate) fn picked() -> Option<Instant> {
+    hottest::is_picked().then(monotonic)
+}
+
+/// One of so many forwards is looked at.
+const MISSES_ONE_IN: u64 = 8;
+
+const STORE_ERRORS: [&str; 4] = ["timeout", "io", "corrupt", "refused"];

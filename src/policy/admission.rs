@@ -80,22 +80,51 @@ pub(crate) enum BypassReason {
 }
 
 impl BypassReason {
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Paused,
+        Self::Method,
+        Self::Policy,
+        Self::Upgrade,
+        Self::Precondition,
+        Self::MethodOverride,
+        Self::Override,
+        Self::Content,
+        Self::LongContent,
+        Self::Authority,
+        Self::KeyTooLong,
+        Self::TooManyParameters,
+        Self::Tenant,
+        Self::Credentials,
+        Self::Principal,
+    ];
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Method => "method",
+            Self::Policy => "policy",
+            Self::Upgrade => "upgrade",
+            Self::Precondition => "precondition",
+            Self::MethodOverride => "method-override",
+            Self::Override => "override",
+            Self::Content => "content",
+            Self::LongContent => "long-content",
+            Self::Authority => "authority",
+            Self::KeyTooLong => "key-too-long",
+            Self::TooManyParameters => "too-many-parameters",
+            Self::Tenant => "tenant",
+            Self::Credentials => "credentials",
+            Self::Principal => "principal",
+        }
+    }
+
     /// The word for it in `Cache-Status`; none where bypassing is the plain course of things, and the
     /// response stays the origin's byte for byte.
     pub(crate) fn detail(self) -> Option<&'static str> {
         match self {
             Self::Paused | Self::Method | Self::Policy | Self::Upgrade => None,
-            Self::Precondition => Some("precondition"),
-            Self::MethodOverride => Some("method-override"),
-            Self::Override => Some("override"),
-            Self::Content => Some("content"),
-            Self::LongContent => Some("long-content"),
-            Self::Authority => Some("authority"),
-            Self::KeyTooLong => Some("key-too-long"),
-            Self::TooManyParameters => Some("too-many-parameters"),
-            Self::Tenant => Some("tenant"),
-            Self::Credentials => Some("credentials"),
-            Self::Principal => Some("principal"),
+            told => Some(told.word()),
         }
     }
 }

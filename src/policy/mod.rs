@@ -1,15 +1,17 @@
 //! The operator's will, on top of the standard. Pure and synchronous; `now` is an argument.
 
 mod admission;
+mod debug;
 mod reuse;
 mod routes;
 mod said;
+mod shows;
 mod sightings;
 mod storability;
 pub(crate) mod tags;
 mod visible;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderName;
 
@@ -19,11 +21,13 @@ pub(crate) use self::{
     reuse::{Reuse, if_error, reuse, selected, softened},
     routes::{Chosen, Routes},
     said::Said,
+    shows::Shows,
     sightings::Sightings,
     storability::{Candidate, Plan, SkipReason, Storability},
 };
 pub use self::{
     said::{Freshness, Scope},
+    shows::CacheStatusMode,
     tags::{TagField, Tags},
 };
 use crate::{
@@ -80,6 +84,8 @@ pub struct Policy {
     cookies: Cookies,
     tagging: tags::Tagging,
     bypass: Option<BypassWhen>,
+    /// What is said of it to clients and to the operator.
+    pub(crate) shows: Shows,
 }
 
 type BypassWhen = Arc<dyn Fn(RequestHead<'_>) -> bool + Send + Sync>;
@@ -114,6 +120,7 @@ impl Policy {
             cookies: Cookies::default(),
             tagging: tags::Tagging::default(),
             bypass: None,
+            shows: Shows::default(),
         }
     }
 
@@ -267,30 +274,5 @@ impl Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl fmt::Debug for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Policy")
-            .field("default_freshness", &self.default_freshness)
-            .field("max_body_bytes", &self.max_body_bytes)
-            .field("key", &self.key)
-            .field("collapse", &self.collapse)
-            .field("content", &self.content)
-            .field("admit_after", &self.admit_after)
-            .field("only_keyed_input", &self.only_keyed_input)
-            .field("irrelevant_fields", &self.irrelevant_fields)
-            .field("heuristic_freshness", &self.heuristic_freshness)
-            .field("targeted_fields", &self.targeted_fields)
-            .field("stale_while_revalidate", &self.stale_while_revalidate)
-            .field("stale_if_error", &self.stale_if_error)
-            .field("overrides_revalidation", &self.overrides_revalidation)
-            .field("ages_from_arrival", &self.ages_from_arrival)
-            .field("honours_requests", &self.honours_requests)
-            .field("cookies", &self.cookies)
-            .field("tagging", &self.tagging)
-            .field("bypass", &self.bypass.as_ref().map(|_| ".."))
-            .finish()
     }
 }

@@ -120,6 +120,25 @@ impl Purge {
         self.is_soft
     }
 
+    /// What it is of, for the operator.
+    pub(crate) fn in_words(&self) -> String {
+        let mut words = match &self.what {
+            What::Request(request) => request.uri().to_string(),
+            What::Url(url) => url.clone(),
+            What::Key(key) => key.short().into_owned(),
+            What::Computed(parts) => format!("computed {}", parts.join(" ")),
+            What::Tag(tag) => format!("tag {tag}"),
+            What::All => "all".to_owned(),
+        };
+        if let Some((end, _)) = words.char_indices().nth(MAX_WORDS) {
+            words.truncate(end);
+        }
+        match &self.tenant {
+            Some(tenant) => format!("{words} of tenant {}", tenant.in_key()),
+            None => words,
+        }
+    }
+
     /// What the fences cover that it takes.
     pub(crate) fn covers(self, routes: &Routes, tenancy: &Tenancy) -> Result<Vec<Covers>, PurgeError> {
         let Self { what, tenant, .. } = self;
@@ -221,6 +240,9 @@ fn uris(url: &str) -> Result<Vec<Uri>, PurgeError> {
     let written = Uri::try_from(url).ok().filter(|uri| uri.authority().is_some() && *uri != sent);
     Ok([sent].into_iter().chain(written).collect())
 }
+
+/// Longer ones are cut, in characters.
+const MAX_WORDS: usize = 256;
 
 fn asking(uri: Uri) -> Request<()> {
     let mut request = Request::new(());

@@ -7,11 +7,12 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Asked, Cache, Invalidation, answer::Ask};
+use super::{Asked, Cache, Invalidation, Shown, answer::Ask, settings::Refused};
 use crate::{
     body::{CacheBody, Read, RequestContent, read_content},
     field::{ContentLength, content_length},
     key::{RequestHead, Tenant},
+    observe::Tally,
     policy::{BypassReason, Carried, Policy},
     rfc9111::invalidation::is_safe,
 };
@@ -22,6 +23,7 @@ pub(super) async fn by_content<S, ReqBody, ResBody>(
     cache: Cache<S>,
     tenant: Tenant,
     policy: Arc<Policy>,
+    tally: Arc<Tally>,
     carried: Carried,
     request: Request<ReqBody>,
 ) -> Result<Response<CacheBody<ResBody>>, S::Error>
@@ -34,12 +36,13 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let refused = |reason| Refused { reason, tally: &tally, mode: policy.shows.mode };
     let Some((content, replay)) = policy.content.as_ref().and_then(|content| Some((content, content.replay()?))) else {
-        return cache.bypass(request, BypassReason::Content).await;
+        return cache.bypass(request, &refused(BypassReason::Content)).await;
     };
     let limit = content.limit();
     if matches!(content_length(request.headers()), ContentLength::Bytes(length) if length > limit as u64) {
-        return cache.bypass(request, BypassReason::LongContent).await;
+        return cache.bypass(request, &refused(BypassReason::LongContent)).await;
     }
     let invalidation = if is_safe(request.method()) { None } else { Invalidation::of(&cache.settings, &request) };
     let (head, body) = request.into_parts();
@@ -48,25 +51,31 @@ where
         // What follows the content is not in the key.
         Read::Whole { bytes, trailers } => {
             let request = Request::from_parts(head, replay(RequestContent::whole(bytes, trailers)));
-            return cache.bypass(request, BypassReason::Content).await;
+            return cache.bypass(request, &refused(BypassReason::Content)).await;
         }
         Read::Over(content) | Read::Failed(content) => {
             let request = Request::from_parts(head, replay(content));
-            return cache.bypass(request, BypassReason::LongContent).await;
+            return cache.bypass(request, &refused(BypassReason::LongContent)).await;
         }
     };
     let digest = content.digest(&head.headers, &bytes);
     let mut request = Request::from_parts(head, replay(RequestContent::whole(bytes, None)));
     let key = match cache.settings.key(&RequestHead::of(&request), &tenant, &policy, carried, Some(&digest)) {
         Ok(key) => key,
-        Err(reason) => return cache.bypass(request, reason).await,
+        Err(reason) => return cache.bypass(request, &refused(reason)).await,
     };
     let mut ask = Ask::of(&request, carried);
     ask.by_content = true;
     if let Err(reason) = policy.hide(&mut request, &key, ask.is_plain()) {
-        return cache.bypass(request, reason).await;
+        return cache.bypass(request, &refused(reason)).await;
     }
-    let mut flow = cache.flow(request, Asked { key, policy: Arc::clone(&policy), ask });
+    let shown = (!policy.shows.is_plain()).then(|| Shown::of(&policy, &key));
+    let asked = Asked { key, policy: Arc::clone(&policy), ask, tally: Arc::clone(&tally) };
+    let mut flow = cache.flow(request, asked);
     flow.invalidation = invalidation;
-    flow.respond().await
+    let mut response = flow.respond().await?;
+    if let Some(shown) = shown {
+        shown.apply(&mut response);
+    }
+    Ok(response)
 }

@@ -14,6 +14,7 @@ use crate::{
     clock::monotonic,
     collapse::{Follower, Landing, Leader},
     key::CacheKey,
+    observe::trace,
     policy::selected,
     status::CacheStatus,
     stored::{StoredBody, StoredHead, StoredResponse},
@@ -24,6 +25,8 @@ use crate::{
 pub(crate) struct Landed {
     head: Arc<StoredHead>,
     body: LandedBody,
+    /// What brought it.
+    by: trace::Followed,
 }
 
 #[derive(Clone)]
@@ -38,13 +41,14 @@ enum LandedBody {
 
 impl From<StoredResponse> for Landed {
     fn from(stored: StoredResponse) -> Self {
-        Self { head: stored.head, body: LandedBody::Whole(stored.body) }
+        Self { head: stored.head, body: LandedBody::Whole(stored.body), by: trace::current() }
     }
 }
 
 impl Landed {
     pub(super) fn filling(head: Arc<StoredHead>, reader: &FillReader, is_streamable: bool) -> Self {
-        Self { head, body: LandedBody::Filling { fill: reader.downgrade(), is_streamable } }
+        let body = LandedBody::Filling { fill: reader.downgrade(), is_streamable };
+        Self { head, body, by: trace::current() }
     }
 }
 
@@ -64,6 +68,28 @@ pub(super) enum Followed<B> {
 }
 
 impl Core {
+    /// As [`follow`](Self::follow); says how long that took, and what answered.
+    pub(super) async fn wait<B>(
+        &self,
+        follower: Follower<Landed>,
+        asked: &Asked,
+        fields: &HeaderMap,
+        tags: &[Box<str>],
+        status: CacheStatus,
+        deadline: Instant,
+    ) -> Followed<B> {
+        let (began, span) = (monotonic(), trace::wait(&asked.tally));
+        let followed = trace::within(span, self.follow(follower, asked, fields, tags, status, deadline)).await;
+        asked.tally.waited(began.elapsed());
+        if let Followed::Answer(response) = &followed {
+            match response.extensions().get::<CacheStatus>() {
+                Some(status) if status.detail() == Some(ORIGIN_FAILED) => asked.tally.refused(),
+                _ => asked.tally.collapsed(),
+            }
+        }
+        followed
+    }
+
     /// Waits until `deadline` at most, and answers the request if it can. `tags`: those of which it was known when it
     /// joined that the flight began after they were purged.
     pub(super) async fn follow<B>(
@@ -85,6 +111,7 @@ impl Core {
                 Landing::Spent(None) => return Followed::Answer(spent(status)),
                 Landing::TimedOut => return Followed::TimedOut,
             };
+            trace::follows(&landed.by);
             if selected(&landed.head, asked.ask.credentials, fields).is_err() {
                 return match is_failure {
                     true => Followed::Answer(spent(status)),
@@ -96,10 +123,7 @@ impl Core {
             }
             let announced = monotonic();
             match self.take(landed, &asked.ask, status, deadline).await {
-                Taken::Answer(response) => {
-                    self.counters.collapsed();
-                    return Followed::Answer(response);
-                }
+                Taken::Answer(response) => return Followed::Answer(response),
                 Taken::TimedOut { is_streamable } => {
                     // It streams for longer than anybody waits: who comes next need not try, if it has to.
                     if !is_streamable && announced.elapsed() * 2 >= asked.policy.collapse.wait_limit {
@@ -160,5 +184,7 @@ enum Taken<B> {
 
 /// All attempts failed, and there is nothing of it that may be shared.
 fn spent<B>(status: CacheStatus) -> Response<CacheBody<B>> {
-    answer::unavailable(status.with_detail("origin-failed"))
+    answer::unavailable(status.with_detail(ORIGIN_FAILED))
 }
+
+const ORIGIN_FAILED: &str = "origin-failed";

@@ -1,6 +1,6 @@
 //! One forward: the request on its way to the origin.
 
-use std::error::Error;
+use std::{error::Error, future::Future, time::SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,13 +9,16 @@ use tower::util::ServiceExt;
 use tower_service::Service;
 
 use super::{Flow, Landed, Lookup, answer::Ask, job::Job, turn::TurnLease, validate::Validation};
-use crate::{body::CacheBody, collapse::Leader, rfc9111::age::Exchange, status::CacheStatus};
+use crate::{
+    body::CacheBody, clock::monotonic, collapse::Leader, observe::trace, rfc9111::age::Exchange, status::CacheStatus,
+};
 
 /// A request on its way to the origin.
 pub(super) struct Forward<S, ReqBody> {
     inner: S,
     request: Request<ReqBody>,
     job: Box<Job>,
+    is_refresh: bool,
 }
 
 impl<S, ReqBody> Forward<S, ReqBody> {
@@ -58,7 +61,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         if let Some(validation) = &job.validation {
             validation.ask(request.headers_mut());
         }
-        Self { inner, request, job }
+        Self { inner, request, job, is_refresh: false }
     }
 
     /// What it brings is waited for by other processes, too.
@@ -67,22 +70,53 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         self
     }
 
-    pub(super) async fn run<ResBody>(self) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    /// No request waits for it.
+    pub(super) fn refreshing(mut self) -> Self {
+        self.is_refresh = true;
+        self
+    }
+
+    pub(super) fn run<ResBody>(self) -> impl Future<Output = Result<Response<CacheBody<ResBody>>, S::Error>>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
         ResBody: Body<Data = Bytes> + Send + 'static,
         ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Self { inner, request, mut job } = self;
-        let request_time = job.core.clock.now();
-        job.core.counters.forwarded();
-        let (head, body) = match inner.oneshot(request).await {
+        let span = trace::forward(&self.job.asked.tally, &self.job.status, self.is_refresh);
+        trace::within(span, self.sent())
+    }
+
+    async fn sent<ResBody>(self) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+        ResBody: Body<Data = Bytes> + Send + 'static,
+        ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let Self { inner, request, mut job, is_refresh } = self;
+        let (request_time, sent) = (job.core.clock.now(), monotonic());
+        job.count(is_refresh, request_time);
+        let answer = inner.oneshot(request).await;
+        job.asked.tally.forward_took(sent.elapsed());
+        let (head, body) = match answer {
             Ok(response) => response.into_parts(),
             // Without something stale to serve the error drops the job, and with it the leader: the attempt has
             // failed.
             Err(error) => return job.stale_if_error().ok_or(error),
         };
         let exchange = Exchange { request_time, response_time: job.core.clock.now() };
-        Ok(job.digest(head, body, exchange).await)
+        let response = job.digest(head, body, exchange).await;
+        trace::said(response.extensions().get());
+        Ok(response)
+    }
+}
+
+impl Job {
+    fn count(&self, is_refresh: bool, now: SystemTime) {
+        let tally = &self.asked.tally;
+        match self.status.forward_reason() {
+            Some(reason) if !is_refresh => tally.forwarded(reason),
+            _ => tally.refreshed(),
+        }
+        self.core.counters.forwarded(&self.asked.key, now);
     }
 }

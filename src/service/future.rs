@@ -15,10 +15,10 @@ use pin_project_lite::pin_project;
 use tower::util::{Oneshot, ServiceExt};
 use tower_service::Service;
 
-use super::{answer::stamp, invalidate::Invalidation};
+use super::{answer::stamp, invalidate::Invalidation, settings::Refused, shown::Shown};
 use crate::{
     body::CacheBody,
-    policy::BypassReason,
+    policy::{BypassReason, CacheStatusMode},
     status::{CacheStatus, ForwardReason},
 };
 
@@ -49,9 +49,13 @@ pin_project! {
             #[pin]
             forward: Oneshot<S, Request<ReqBody>>,
             reason: BypassReason,
+            mode: CacheStatusMode,
             invalidation: Option<Box<Invalidation>>,
         },
-        Flow { flow: Pin<Box<dyn Future<Output = Answer<S, ReqBody, ResBody>> + Send>> },
+        Flow {
+            flow: Pin<Box<dyn Future<Output = Answer<S, ReqBody, ResBody>> + Send>>,
+            shown: Option<Box<Shown>>,
+        },
     }
 }
 
@@ -68,14 +72,23 @@ where
     pub(super) fn bypass(
         inner: S,
         request: Request<ReqBody>,
-        reason: BypassReason,
+        refused: &Refused<'_>,
         invalidation: Option<Box<Invalidation>>,
     ) -> Self {
-        Self { kind: Kind::Bypass { forward: inner.oneshot(request), reason, invalidation } }
+        let Refused { reason, mode, .. } = *refused;
+        Self { kind: Kind::Bypass { forward: inner.oneshot(request), reason, mode, invalidation } }
     }
 
     pub(super) fn flow(flow: impl Future<Output = Answer<S, ReqBody, ResBody>> + Send + 'static) -> Self {
-        Self { kind: Kind::Flow { flow: Box::pin(flow) } }
+        Self { kind: Kind::Flow { flow: Box::pin(flow), shown: None } }
+    }
+
+    /// How what has to wait says what the cache did, if not plainly.
+    pub(super) fn shown(mut self, by: Option<Box<Shown>>) -> Self {
+        if let Kind::Flow { shown, .. } = &mut self.kind {
+            *shown = by;
+        }
+        self
     }
 }
 
@@ -93,19 +106,29 @@ where
             KindProjection::Ready { response } => {
                 response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
             }
-            KindProjection::Bypass { forward, reason, invalidation } => {
+            KindProjection::Bypass { forward, reason, mode, invalidation } => {
                 let mut response = ready!(forward.poll(cx))?.map(CacheBody::origin);
                 // Before the client knows: what it asks next is not answered with what was.
                 if let Some(invalidation) = invalidation.take() {
                     invalidation.end_groups(response.headers());
                     invalidation.apply(response.status(), response.headers());
                 }
-                if let Some(detail) = reason.detail() {
-                    stamp(&mut response, CacheStatus::forward(ForwardReason::Bypass).with_detail(detail));
+                let status =
+                    reason.detail().map(|detail| CacheStatus::forward(ForwardReason::Bypass).with_detail(detail));
+                match (status, mode) {
+                    (Some(status), CacheStatusMode::On) => stamp(&mut response, status),
+                    (Some(status), CacheStatusMode::ExtensionOnly) => drop(response.extensions_mut().insert(status)),
+                    (_, CacheStatusMode::Off) | (None, _) => {}
                 }
                 Poll::Ready(Ok(response))
             }
-            KindProjection::Flow { flow } => flow.as_mut().poll(cx),
+            KindProjection::Flow { flow, shown } => {
+                let mut answer = ready!(flow.as_mut().poll(cx));
+                if let (Ok(response), Some(shown)) = (&mut answer, shown) {
+                    shown.apply(response);
+                }
+                Poll::Ready(answer)
+            }
         }
     }
 }

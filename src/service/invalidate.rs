@@ -134,14 +134,14 @@ impl Core {
     async fn end(&self, fences: &[Fence]) -> Result<(), StoreError> {
         let deadline = self.store_deadline.saturating_mul(FENCE_DEADLINES);
         let ended = join_all(fences.iter().map(|fence| within(deadline, self.store.fence(fence)))).await;
-        ended.iter().filter(|ended| ended.is_err()).for_each(|_| self.counters.store_failed());
+        ended.iter().filter_map(|ended| ended.as_ref().err()).for_each(|error| self.counters.store_failed(error));
         ended.into_iter().collect()
     }
 
     /// Removes what is stored under `key`. A store that fails keeps it, and that is all.
     pub(super) async fn forget(&self, key: &CacheKey) {
-        if within(self.store_deadline, self.store.remove(key)).await.is_err() {
-            self.counters.store_failed();
+        if let Err(error) = within(self.store_deadline, self.store.remove(key)).await {
+            self.counters.store_failed(&error);
         }
     }
 }
@@ -220,7 +220,7 @@ mod tests {
 
         fn admitted(&self, path: &str) -> Asked {
             match self.settings.admit(&mut asking(path)).unwrap_or_else(|_| panic!("not admitted")) {
-                Admitted::Lookup(key, policy, ask) => Asked { key, policy: policy.into_shared(), ask },
+                Admitted::Lookup(seen) => seen.into_asked(),
                 Admitted::ByContent(..) => panic!("by content"),
             }
         }

@@ -10,13 +10,11 @@ use super::{
     Asked, Core, Invalidation, Landed, answer,
     patience::Patience,
     pump::{Use, declared_length},
-    store::Place,
     turn::TurnLease,
     validate::Validation,
 };
 use crate::{
     body::{BodyError, CacheBody, Collected, Replay, collect_ready, concatenate},
-    clock::monotonic,
     collapse::Leader,
     key::CacheKey,
     policy::{Candidate, Plan, Said, SkipReason, Storability},
@@ -187,34 +185,6 @@ impl Job {
         }
     }
 
-    /// The body is here: store, publish, answer.
-    pub(super) async fn whole<B>(
-        mut self: Box<Self>,
-        head: response::Parts,
-        stored: StoredResponse,
-        place: Place,
-        purpose: Use,
-    ) -> Response<CacheBody<B>>
-    where
-        CacheBody<B>: Body,
-    {
-        if purpose == Use::Store && !stored.head.useful_for().is_zero() {
-            let kept = self.keep(place, stored.clone());
-            if self.patience.told(kept).await == Some(true) {
-                self.status = self.status.with_stored(stored.head.initially_remaining());
-            }
-        } else {
-            self.core.counters.not_stored();
-            let landed = Landed::from(stored.clone());
-            match (self.leader.take(), purpose) {
-                (Some(leader), Use::Store | Use::Pass) => leader.bring(landed, monotonic()),
-                (Some(leader), Use::Share) => leader.spend(Some(landed)),
-                (None, _) => {}
-            }
-        }
-        self.pass(head, CacheBody::stored(stored.body), self.status)
-    }
-
     /// It is for this request alone: everybody else is told before it goes out.
     pub(super) fn refuse<B>(
         mut self: Box<Self>,
@@ -225,7 +195,7 @@ impl Job {
     where
         CacheBody<B>: Body,
     {
-        self.core.counters.not_stored();
+        self.asked.tally.not_stored(reason.detail());
         self.invalidate(&head);
         self.release_others();
         if self.leader.is_some() || reason != SkipReason::Request {
@@ -257,14 +227,19 @@ impl Job {
 
     /// The attempt has failed.
     pub(super) fn fail(&mut self) {
-        self.core.counters.not_stored();
+        self.asked.tally.not_stored("origin-failed");
         if let Some(leader) = self.leader.take() {
             leader.fail();
         }
     }
 
     /// The origin's own response.
-    fn pass<B>(&self, mut head: response::Parts, body: CacheBody<B>, status: CacheStatus) -> Response<CacheBody<B>>
+    pub(super) fn pass<B>(
+        &self,
+        mut head: response::Parts,
+        body: CacheBody<B>,
+        status: CacheStatus,
+    ) -> Response<CacheBody<B>>
     where
         CacheBody<B>: Body,
     {

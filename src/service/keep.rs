@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
+use http::{Response, response};
+use http_body::Body;
 
 use super::{
     Core, Landed,
     job::Job,
     patience::{BACKGROUND_LIMIT, Patience},
+    pump::Use,
     store::Place,
     turn::TurnLease,
 };
 use crate::{
+    body::CacheBody,
     clock::{later, monotonic},
     collapse::{Leader, in_background},
     stored::StoredResponse,
@@ -79,6 +83,34 @@ impl Job {
     pub(super) fn keep(&mut self, place: Place, response: StoredResponse) -> Kept {
         let (core, leader, lease) = (Arc::clone(&self.core), self.leader.take(), self.lease.take());
         Keep { core, place, response, leader, lease }.begin(self.patience.has_client())
+    }
+
+    /// The body is here: store, publish, answer.
+    pub(super) async fn whole<B>(
+        mut self: Box<Self>,
+        head: response::Parts,
+        stored: StoredResponse,
+        place: Place,
+        purpose: Use,
+    ) -> Response<CacheBody<B>>
+    where
+        CacheBody<B>: Body,
+    {
+        if purpose == Use::Store && !stored.head.useful_for().is_zero() {
+            let kept = self.keep(place, stored.clone());
+            if self.patience.told(kept).await == Some(true) {
+                self.status = self.status.with_stored(stored.head.initially_remaining());
+            }
+        } else {
+            self.asked.tally.not_stored(purpose.not_stored());
+            let landed = Landed::from(stored.clone());
+            match (self.leader.take(), purpose) {
+                (Some(leader), Use::Store | Use::Pass) => leader.bring(landed, monotonic()),
+                (Some(leader), Use::Share) => leader.spend(Some(landed)),
+                (None, _) => {}
+            }
+        }
+        self.pass(head, CacheBody::stored(stored.body), self.status)
     }
 }
 

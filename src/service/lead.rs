@@ -59,7 +59,7 @@ where
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
             && hit.is_fresh
         {
-            self.core.counters.hit();
+            hit.count(&self.asked.tally);
             let response = hit.answer(&self.asked.ask);
             land(leader, &lookup);
             return Led::Answer(Ok(response));
@@ -70,8 +70,8 @@ where
             // Apart, so that a miss in memory does not carry it.
             match Box::pin(self.core.turn(&self.asked, fields, lookup, deadline, patience)).await {
                 Turn::Forward(found, granted) => (lookup, lease) = (found, granted),
-                Turn::Landed(found, response) => {
-                    self.core.counters.hit();
+                Turn::Landed { found, response, is_fresh } => {
+                    self.asked.tally.hit(is_fresh);
                     land(leader, &found);
                     return Led::Answer(Ok(response));
                 }
@@ -80,16 +80,18 @@ where
                     return Led::Alone(Box::new((self, found)));
                 }
                 Turn::Held(found) => {
-                    self.core.counters.overflowed();
+                    self.core.counters.overflowed(&self.asked.tally);
                     let stored = found.stored();
                     let fields = self.request.headers();
                     if let Some(response) =
                         stored.and_then(|stored| self.core.stale(stored, &self.asked, fields, status))
                     {
+                        self.asked.tally.hit(false);
                         land(leader, &found);
                         return Led::Answer(Ok(response));
                     }
                     if self.asked.policy.collapse.overflow == Overflow::Unavailable {
+                        self.asked.tally.refused();
                         return Led::Answer(Ok(answer::unavailable(status.with_detail("overflow"))));
                     }
                     lookup = found;

@@ -1,36 +1,20 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, Response, header};
 
-use super::{Asked, Core, answer::Ask, store::within};
+use super::{Asked, Core, answer::Ask, hit::Hit, store::within};
 use crate::{
     body::CacheBody,
     key::{CacheKey, WITH_CREDENTIALS},
+    observe::Tally,
     policy::{Reuse, if_error, reuse, selected, softened},
     rfc9111::age::since,
     status::{CacheStatus, ForwardReason},
     store::{Cover, Peek, StoreError},
     stored::{Kind, KnownVariant, Marker, Stored, StoredResponse, VariantIndex},
 };
-
-/// What was found may be reused.
-pub(super) struct Hit<'a> {
-    pub(super) stored: &'a StoredResponse,
-    pub(super) status: CacheStatus,
-    pub(super) age: Duration,
-    pub(super) is_fresh: bool,
-    /// It is stale, and to be refreshed meanwhile.
-    pub(super) refresh: bool,
-}
-
-impl Hit<'_> {
-    #[inline]
-    pub(super) fn answer<B>(&self, ask: &Ask) -> Response<CacheBody<B>> {
-        ask.answer(self.stored, self.status, self.age)
-    }
-}
 
 /// What was found for a request.
 pub(super) enum Lookup {
@@ -122,17 +106,23 @@ impl Lookup {
 
 impl Core {
     /// Answers from the store, if that needs neither waiting nor work afterwards.
-    pub(super) fn hit<B>(&self, key: &CacheKey, ask: &Ask, request: &HeaderMap) -> Option<Response<CacheBody<B>>> {
+    pub(super) fn hit<B>(
+        &self,
+        key: &CacheKey,
+        ask: &Ask,
+        request: &HeaderMap,
+        tally: &Tally,
+    ) -> Option<Response<CacheBody<B>>> {
         match self.store.peek(key) {
             Peek::Found(Stored { kind: Kind::Response(stored), .. }) if self.cover(key, &stored).is_none() => {
                 let hit = self.judge(&stored, ask, request).ok().filter(|hit| !hit.refresh)?;
-                self.counters.hit();
+                hit.count(tally);
                 Some(hit.answer(ask))
             }
             found => {
                 let lookup = self.follow_index(known(found)?, key, request)?;
                 let hit = self.reuse(&lookup, ask, request).ok().filter(|hit| !hit.refresh)?;
-                self.counters.hit();
+                hit.count(tally);
                 Some(hit.answer(ask))
             }
         }
@@ -178,7 +168,6 @@ impl Core {
         let ask = &asked.ask;
         let now = self.clock.now();
         let stale_for = if_error(&stored.head, ask.credentials, request, ask.wishes(), now)?;
-        self.counters.stale();
         let status = status.with_stale(stale_for).with_detail("stale-if-error");
         Some(ask.answer(stored, status, stored.head.age(now)))
     }
@@ -270,9 +259,9 @@ impl Core {
             return Ok(found);
         }
         let found = within(self.store_deadline, self.store.get(key)).await;
-        if found.is_err() {
+        if let Err(error) = &found {
             // A broken store costs one forward. It never fails a response.
-            self.counters.store_failed();
+            self.counters.store_failed(error);
         }
         found
     }

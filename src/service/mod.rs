@@ -7,16 +7,20 @@ mod follow;
 mod forward;
 mod future;
 mod held;
+mod hit;
 mod invalidate;
 mod job;
 mod keep;
 mod lead;
 mod lookup;
+mod overflow;
 mod parts;
 mod patience;
 mod pump;
 mod refresh;
 mod settings;
+mod shown;
+mod stats;
 mod store;
 mod turn;
 mod validate;
@@ -43,12 +47,14 @@ use self::{
     invalidate::Invalidation,
     lookup::Lookup,
     patience::Patience,
-    settings::{Admitted, Asked},
+    settings::{Admitted, Asked, Refused, Seen},
+    shown::Shown,
 };
 use crate::{
     body::CacheBody,
     clock::{later, monotonic},
     collapse::{Overflow, Role},
+    observe::picked,
     policy::BypassReason,
     rfc9111::invalidation::is_safe,
     status::{CacheStatus, ForwardReason},
@@ -110,23 +116,31 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let (key, policy, ask) = match self.settings.admit(&mut request) {
-            Ok(Admitted::Lookup(key, policy, ask)) => (key, policy, ask),
-            Ok(Admitted::ByContent(tenant, policy, carried)) => {
-                let policy = policy.into_shared();
-                return ResponseFuture::flow(by_content(self.clone(), tenant, policy, carried, request));
+        let (core, began) = (&self.settings.core, picked());
+        let Seen { key, policy, ask, tally } = match self.settings.admit(&mut request) {
+            Ok(Admitted::Lookup(seen)) => seen,
+            Ok(Admitted::ByContent(tenant, policy, tally, carried)) => {
+                let (policy, tally) = (policy.into_shared(), Arc::clone(tally));
+                return ResponseFuture::flow(by_content(self.clone(), tenant, policy, tally, carried, request));
             }
-            Err(reason) => return self.bypass(request, reason),
+            Err(refused) => return self.bypass(request, &refused),
         };
         // Nothing to wait for: a hit in memory is answered where it stands.
-        match self.settings.core.hit(&key, &ask, request.headers()) {
-            Some(response) => {
+        match core.hit(&key, &ask, request.headers(), tally) {
+            Some(mut response) => {
+                if let Some(began) = began {
+                    core.counters.look_at(&key, tally, began, core.clock.now());
+                }
+                if !policy.shows.is_plain() {
+                    Shown::of(&policy, &key).apply(&mut response);
+                }
                 settings::give_back(key);
                 ResponseFuture::ready(response)
             }
             None => {
-                let asked = Asked { key, policy: policy.into_shared(), ask };
-                ResponseFuture::flow(self.flow(request, asked).respond())
+                let shown = (!policy.shows.is_plain()).then(|| Box::new(Shown::of(&policy, &key)));
+                let asked = Seen { key, policy, ask, tally }.into_asked();
+                ResponseFuture::flow(self.flow(request, asked).respond()).shown(shown)
             }
         }
     }
@@ -143,16 +157,17 @@ impl<S: Clone> Cache<S> {
     fn bypass<ReqBody, ResBody>(
         &self,
         request: Request<ReqBody>,
-        reason: BypassReason,
+        refused: &Refused<'_>,
     ) -> ResponseFuture<S, ReqBody, ResBody>
     where
         S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     {
-        self.settings.core.counters.bypassed();
+        let reason = refused.reason;
+        refused.tally.bypassed(reason);
         // A field may ask the origin to take it for an unsafe method.
         let is_unsafe = !is_safe(request.method()) || reason == BypassReason::MethodOverride;
         let invalidation = if is_unsafe { Invalidation::of(&self.settings, &request) } else { None };
-        ResponseFuture::bypass(self.inner.clone(), request, reason, invalidation)
+        ResponseFuture::bypass(self.inner.clone(), request, refused, invalidation)
     }
 }
 
@@ -183,11 +198,13 @@ where
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags) = (None, Vec::new(), Vec::new());
         self.core.sight(&self.asked);
+        self.core.counters.missed(&self.asked.key, self.core.clock.now());
         for _ in 0..ROUNDS {
             let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
             let reason = match hit {
                 Ok(hit) => {
+                    hit.count(&self.asked.tally);
                     let (response, refresh) = (hit.answer(&self.asked.ask), hit.refresh);
                     return Ok(self.serve(response, refresh, lookup));
                 }
@@ -196,6 +213,7 @@ where
             let status = CacheStatus::forward(reason).with_collapsed(collapsed);
             // RFC 9111 §5.2.1.7.
             if self.asked.ask.wishes().only_if_cached {
+                self.asked.tally.refused();
                 return Ok(answer::fault(StatusCode::GATEWAY_TIMEOUT, status));
             }
             if matches!(lookup, Lookup::Marked) {
@@ -210,10 +228,12 @@ where
             let follower = match self.core.join(&flight, &self.asked, &tags) {
                 Role::Leader(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
                 Role::Marked => return self.alone(lookup, status).await,
-                Role::Full => return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await,
+                Role::Full { .. } => {
+                    return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await;
+                }
                 Role::Follower(follower) => follower,
             };
-            match self.core.follow(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
+            match self.core.wait(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
                 Followed::Lead(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
@@ -235,7 +255,6 @@ where
 
     /// A hit; if it is stale, a refresh begins.
     fn serve<B>(self, response: Response<B>, refresh: bool, lookup: Lookup) -> Response<B> {
-        self.core.counters.hit();
         // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
         if refresh && !self.asked.ask.wishes().no_store {
             self.refresh(lookup);
@@ -246,29 +265,6 @@ where
     /// Forwards for itself only.
     async fn alone(self, lookup: Lookup, status: CacheStatus) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         Forward::new(self, &lookup, status, None).run().await
-    }
-
-    /// It can not wait. The store is asked once more, since a second flight may have landed. `takes_stale`: to forward
-    /// it would be no help, or no choice.
-    async fn overflow(
-        self,
-        lookup: Lookup,
-        status: CacheStatus,
-        takes_stale: bool,
-    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
-        self.core.counters.overflowed();
-        if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers()) {
-            return Ok(response);
-        }
-        if let Some(stored) = lookup.stored().filter(|_| takes_stale)
-            && let Some(response) = self.core.stale(stored, &self.asked, self.request.headers(), status)
-        {
-            return Ok(response);
-        }
-        match self.asked.policy.collapse.overflow {
-            Overflow::Forward => self.alone(lookup, status).await,
-            Overflow::Unavailable => Ok(answer::unavailable(status.with_detail("overflow"))),
-        }
     }
 }
 

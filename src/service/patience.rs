@@ -7,7 +7,12 @@ use http::HeaderMap;
 use tokio::time::timeout;
 
 use super::{Core, Lookup};
-use crate::{clock::monotonic, collapse::in_background, key::CacheKey};
+use crate::{
+    clock::monotonic,
+    collapse::in_background,
+    key::CacheKey,
+    store::{StoreError, StoreErrorKind},
+};
 
 /// What is left of the time that a request may wait for the store.
 ///
@@ -82,10 +87,15 @@ impl Core {
 
     async fn look_patiently(&self, key: &CacheKey, request: &HeaderMap, far: bool, patience: &mut Patience) -> Lookup {
         patience.wait(self.look_at(key, request, far)).await.unwrap_or_else(|| {
-            self.counters.store_failed();
+            self.counters.store_failed(&out_of_patience());
             Lookup::Failed
         })
     }
+}
+
+/// What there is to say of an operation that nobody waits for any more.
+pub(super) fn out_of_patience() -> StoreError {
+    StoreError::new(StoreErrorKind::Timeout, "the request has waited for the store for as long as it may")
 }
 
 /// Whatever is finished in the background has deadlines of its own, which are shorter.

@@ -14,6 +14,7 @@ use crate::{
     clock::monotonic,
     collapse::{Announcer, Leader},
     field::{ContentLength, content_length},
+    observe::Tally,
     policy::SkipReason,
     stored::{StoredBody, StoredHead, StoredResponse},
 };
@@ -29,9 +30,21 @@ pub(super) enum Use {
     Share,
 }
 
+impl Use {
+    /// Why a response is not stored that could be, in the words of `SkipReason`.
+    pub(super) fn not_stored(self) -> &'static str {
+        match self {
+            Self::Store => "no-freshness",
+            Self::Pass => SkipReason::OneOff.detail(),
+            Self::Share => SkipReason::Status.detail(),
+        }
+    }
+}
+
 /// What a fill is for.
 pub(super) struct Pump {
     pub(super) core: Arc<Core>,
+    pub(super) tally: Arc<Tally>,
     pub(super) head: Arc<StoredHead>,
     /// None: only those that wait share it.
     pub(super) place: Option<Place>,
@@ -43,6 +56,8 @@ pub(super) struct Pump {
     /// Handed back when what came is stored, or will not be.
     pub(super) lease: Option<TurnLease>,
     pub(super) patience: Patience,
+    /// Why it is not stored, if it has no place.
+    pub(super) reason: &'static str,
     /// The flight of a failure that is shared, once that is published.
     pub(super) spent: Option<Announcer<Landed>>,
 }
@@ -121,7 +136,7 @@ impl Pump {
             let kept = Keep { core, place, response, leader, lease }.begin(self.patience.has_client());
             self.patience.told(kept).await;
         } else {
-            self.core.counters.not_stored();
+            self.tally.not_stored(self.reason);
             if let Some(leader) = self.leader.take() {
                 leader.bring(Landed::from(response), monotonic());
             } else if let Some(spent) = self.spent.take() {
@@ -139,8 +154,8 @@ impl Pump {
         }
     }
 
-    fn not_stored(&mut self) {
-        self.core.counters.not_stored();
+    fn not_stored(&mut self, reason: &str) {
+        self.tally.not_stored(reason);
         if let Some(invalidation) = self.invalidation.take() {
             invalidation.apply(self.head.status, &self.head.headers);
         }
@@ -148,7 +163,7 @@ impl Pump {
 
     /// The flight knows before its followers are woken, so that they find out what became of it.
     fn fail(&mut self, state: &FillState, error: BodyError) {
-        self.not_stored();
+        self.not_stored("broken-off");
         if let Some(leader) = self.leader.take() {
             leader.fail();
         }
@@ -156,7 +171,7 @@ impl Pump {
     }
 
     fn overflow(&mut self, state: &FillState, rest: UnsyncBoxBody<Bytes, BodyError>) {
-        self.not_stored();
+        self.not_stored(SkipReason::TooLarge.detail());
         self.release_others();
         if let Some(leader) = self.leader.take() {
             leader.not_reusable(monotonic());
@@ -186,6 +201,7 @@ impl Job {
         }
         let pump = Pump {
             core: Arc::clone(&self.core),
+            tally: Arc::clone(&self.asked.tally),
             head: Arc::clone(head),
             place: will_be_stored.then_some(place),
             limit: self.asked.policy.max_body_bytes,
@@ -194,6 +210,7 @@ impl Job {
             invalidation: self.invalidation.take(),
             lease: self.lease.take(),
             patience: self.patience.take(),
+            reason: purpose.not_stored(),
             spent: None,
         };
         pump.begin(chunks, rest, purpose, self.asked.policy.collapse.finish_limit)

@@ -51,7 +51,7 @@ where
                 Turn::Forward(found, granted) => (lookup, lease) = (found, granted),
                 // Another process has done it, or does it. Who joined meanwhile, and may not have what is stale, waits for
                 // that.
-                Turn::Landed(found, _) => {
+                Turn::Landed { found, .. } => {
                     pause.end();
                     return land(leader, &found);
                 }
@@ -61,7 +61,7 @@ where
         }
         let status = CacheStatus::forward(ForwardReason::Stale);
         // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by its fill.
-        let response = Forward::new(self, &lookup, status, Some(leader)).with_lease(lease).run().await;
+        let response = Forward::new(self, &lookup, status, Some(leader)).refreshing().with_lease(lease).run().await;
         let said = response.ok().and_then(|response| response.extensions().get::<CacheStatus>().copied());
         if said.is_some_and(|said| said.is_stored()) {
             pause.end();

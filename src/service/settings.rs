@@ -17,8 +17,8 @@ use crate::{
     clock::{Clock, monotonic, nanos},
     collapse::{Collapser, Role},
     key::{CacheKey, KeyError, RequestHead, Tenancy, Tenant},
-    observe::Counters,
-    policy::{Admission, BypassReason, Carried, Chosen, Policy, Routes, Sightings},
+    observe::{Counters, Tally},
+    policy::{Admission, BypassReason, CacheStatusMode, Carried, Chosen, Policy, Routes, Sightings},
     store::{ErasedStore, Fences},
 };
 
@@ -78,7 +78,14 @@ impl Core {
     /// `tags`: what is known of the tags of what it brings.
     pub(super) fn join(&self, flight: &str, asked: &Asked, tags: &[Box<str>]) -> Role<Landed> {
         let fenced = self.fences.raised_at(&asked.key, tags);
-        self.collapser.join(flight, asked.key.tenant_component(), &asked.policy.collapse, fenced, monotonic())
+        let (tenant, collapse) = (asked.key.tenant_component(), &asked.policy.collapse);
+        let role = self.collapser.join(flight, tenant, collapse, fenced, monotonic());
+        match &role {
+            Role::Leader(leader) if leader.is_second() => self.counters.second_leader(&asked.tally),
+            Role::Full { by_quota: true } => self.counters.reached_quota(&asked.tally),
+            _ => {}
+        }
+        role
     }
 }
 
@@ -87,29 +94,70 @@ pub(super) struct Asked {
     pub(super) key: CacheKey,
     pub(super) policy: Arc<Policy>,
     pub(super) ask: Ask,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// How a request is looked up.
 pub(super) enum Admitted<'a> {
-    Lookup(CacheKey, Chosen<'a>, Ask),
+    Lookup(Seen<'a>),
     /// Its content is part of the key, and has yet to be read.
-    ByContent(Tenant, Chosen<'a>, Carried),
+    ByContent(Tenant, Chosen<'a>, &'a Arc<Tally>, Carried),
+}
+
+/// The same as [`Asked`], of a request that may be answered at once.
+pub(super) struct Seen<'a> {
+    pub(super) key: CacheKey,
+    pub(super) policy: Chosen<'a>,
+    pub(super) ask: Ask,
+    pub(super) tally: &'a Arc<Tally>,
+}
+
+impl Seen<'_> {
+    pub(super) fn into_asked(self) -> Asked {
+        let Self { key, policy, ask, tally } = self;
+        Asked { key, policy: policy.into_shared(), ask, tally: Arc::clone(tally) }
+    }
+}
+
+/// A request that is not looked up.
+pub(super) struct Refused<'a> {
+    pub(super) reason: BypassReason,
+    pub(super) tally: &'a Tally,
+    pub(super) mode: CacheStatusMode,
 }
 
 impl Settings {
     /// Leaves of a request that is looked up what the origin may see.
-    pub(super) fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Result<Admitted<'_>, BypassReason> {
-        if self.core.is_paused() {
+    pub(super) fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Result<Admitted<'_>, Refused<'_>> {
+        let (core, head) = (&self.core, RequestHead::of(request));
+        if core.is_paused() {
+            // Nobody asks whose it is.
+            let tally = core.counters.tally(self.routes.route(head.uri().path()), &Tenant::unidentified());
+            return Err(Refused { reason: BypassReason::Paused, tally, mode: CacheStatusMode::On });
+        }
+        let tenant = core.tenancy.of(head);
+        let policy = self.routes.policy(head.uri().path(), &tenant);
+        let tally = core.counters.tally(policy.route, &tenant);
+        let mode = policy.shows.mode;
+        self.look_through(request, tenant, policy, tally).map_err(|reason| Refused { reason, tally, mode })
+    }
+
+    fn look_through<'a, B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+        tenant: Tenant,
+        policy: Chosen<'a>,
+        tally: &'a Arc<Tally>,
+    ) -> Result<Admitted<'a>, BypassReason> {
+        if policy.route.is_paused() {
             return Err(BypassReason::Paused);
         }
         let head = RequestHead::of(request);
-        let tenant = self.core.tenancy.of(head);
-        let policy = self.routes.policy(head.uri().path(), &tenant);
         // HTTP/2 needs no field to say that content follows; the body itself knows.
         let carried = match policy.admit(head, !request.body().is_end_stream()) {
             Admission::Lookup(carried) => carried,
             Admission::LookupByContent(carried) if policy.can_replay::<B>() => {
-                return Ok(Admitted::ByContent(tenant, policy, carried));
+                return Ok(Admitted::ByContent(tenant, policy, tally, carried));
             }
             Admission::LookupByContent(_) => return Err(BypassReason::Content),
             Admission::Bypass(reason) => return Err(reason),
@@ -117,7 +165,7 @@ impl Settings {
         let key = self.key(&head, &tenant, &policy, carried, None)?;
         let ask = Ask::of(request, carried);
         policy.hide(request, &key, ask.is_plain())?;
-        Ok(Admitted::Lookup(key, policy, ask))
+        Ok(Admitted::Lookup(Seen { key, policy, ask, tally }))
     }
 
     /// The key of a request. `content`: the digest of what it carries, where that counts.
@@ -131,14 +179,19 @@ impl Settings {
     ) -> Result<CacheKey, BypassReason> {
         policy.key.write(head, carried.overrides, tenant, content, SCRATCH.take()).map_err(|(error, buffer)| {
             SCRATCH.set(buffer);
-            match error {
-                KeyError::TooLong => BypassReason::KeyTooLong,
-                KeyError::AmbiguousAuthority => BypassReason::Authority,
-                KeyError::TooManyParameters => BypassReason::TooManyParameters,
-                KeyError::UnidentifiedTenant => BypassReason::Tenant,
-                KeyError::UnidentifiedPrincipal => BypassReason::Principal,
-            }
+            without_key(error)
         })
+    }
+}
+
+/// Why a request without a key is bypassed.
+pub(super) fn without_key(error: KeyError) -> BypassReason {
+    match error {
+        KeyError::TooLong => BypassReason::KeyTooLong,
+        KeyError::AmbiguousAuthority => BypassReason::Authority,
+        KeyError::TooManyParameters => BypassReason::TooManyParameters,
+        KeyError::UnidentifiedTenant => BypassReason::Tenant,
+        KeyError::UnidentifiedPrincipal => BypassReason::Principal,
     }
 }
 

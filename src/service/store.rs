@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, response};
 use super::{Core, job::Job};
 use crate::{
     key::CacheKey,
+    observe::Tally,
     policy::{Plan, SkipReason},
     rfc9111::{
         age::{Exchange, since},
@@ -22,15 +23,17 @@ use crate::{
 };
 
 /// Where a response belongs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Place {
+    /// Whose it is, and on which route, for the counters.
+    tally: Arc<Tally>,
     key: CacheKey,
     variant: Option<Variant>,
     /// The flight whose marker ends when this is stored; none if it stays, since each request is validated.
     flight: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Variant {
     key: CacheKey,
     names: Arc<[HeaderName]>,
@@ -44,6 +47,7 @@ impl Place {
     /// The place for a response with this `Vary`. The names of the known index stay in it, so that the variants that
     /// have them all can still be found.
     pub(super) fn of(
+        tally: Arc<Tally>,
         key: CacheKey,
         flight: String,
         vary: &Vary,
@@ -53,7 +57,7 @@ impl Place {
     ) -> Result<Self, SkipReason> {
         let flight = Some(flight);
         let Vary::Names(nominated) = vary else {
-            return Ok(Self { key, variant: None, flight });
+            return Ok(Self { tally, key, variant: None, flight });
         };
         let mut names = nominated.clone();
         names.extend(index.iter().flat_map(|index| index.names.iter().cloned()));
@@ -72,7 +76,8 @@ impl Place {
             return Err(SkipReason::Variants);
         }
         let useful_for = known.map(|index| index.useful_for).unwrap_or_default();
-        Ok(Self { key, variant: Some(Variant { key: variant, names: names.into(), others, useful_for }), flight })
+        let variant = Variant { key: variant, names: names.into(), others, useful_for };
+        Ok(Self { tally, key, variant: Some(variant), flight })
     }
 
     /// The same, for what this plan says.
@@ -104,8 +109,9 @@ impl Job {
     pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
         let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
         let now = self.core.clock.now();
-        Ok(Place::of(self.asked.key.clone(), flight, &plan.vary, self.index.as_ref(), &self.fields, now)?
-            .for_plan(plan))
+        let (tally, key) = (Arc::clone(&self.asked.tally), self.asked.key.clone());
+        let place = Place::of(tally, key, flight, &plan.vary, self.index.as_ref(), &self.fields, now)?;
+        Ok(place.for_plan(plan))
     }
 
     pub(super) fn stored_head(
@@ -141,7 +147,7 @@ impl Job {
     /// What a response is about.
     pub(super) fn tags(&self, head: &response::Parts) -> Arc<[Box<str>]> {
         let found = self.asked.policy.tags_of(&head.headers, head.extensions.get(), &self.asked.key);
-        self.core.counters.tags_dropped(found.dropped);
+        self.core.counters.tags_dropped(found.dropped as u64);
         found.tags
     }
 }
@@ -153,8 +159,8 @@ impl Core {
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
         let cover = self.fences.cover(&place.key, &response.head.tags, began);
         if cover == Some(Cover::Hard) || since(self.clock.now(), began) > LONGEST_FORWARD {
-            self.counters.fenced();
-            self.counters.not_stored();
+            place.tally.fenced();
+            place.tally.not_stored("fenced");
             return Ok(false);
         }
         let put = match &place.variant {
@@ -170,20 +176,26 @@ impl Core {
                 }
             }
         };
-        match put {
+        let reason = match &put {
             // Look-ups ask for the fence, too: one that was raised meanwhile is not overlooked.
             Ok(Put::Stored) => {
-                self.counters.stored();
+                place.tally.stored();
                 if let Some(flight) = &place.flight {
                     self.collapser.unmark(flight);
                 }
                 return Ok(true);
             }
-            Ok(Put::Fenced) => self.counters.fenced(),
-            Ok(Put::Declined) => {}
-            Err(_) => self.counters.store_failed(),
-        }
-        self.counters.not_stored();
+            Ok(Put::Fenced) => {
+                place.tally.fenced();
+                "fenced"
+            }
+            Ok(Put::Declined) => "declined",
+            Err(error) => {
+                self.counters.store_failed(error);
+                "store-failed"
+            }
+        };
+        place.tally.not_stored(reason);
         put.map(|_| false)
     }
 

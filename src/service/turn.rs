@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     Asked, Core, Lookup,
     job::Job,
-    patience::{BACKGROUND_LIMIT, Patience},
+    patience::{BACKGROUND_LIMIT, Patience, out_of_patience},
     store::within,
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(super) enum Turn<B> {
     /// It forwards, and what it brings is waited for elsewhere.
     Forward(Lookup, Option<TurnLease>),
     /// Another process was faster.
-    Landed(Lookup, Response<CacheBody<B>>),
+    Landed { found: Lookup, response: Response<CacheBody<B>>, is_fresh: bool },
     /// Another process has found out that there is nothing to wait for.
     Marked(Lookup),
     /// Another process forwards yet.
@@ -74,9 +74,13 @@ impl Core {
         }
         let collapse = &asked.policy.collapse;
         let board = asked.board(lookup.stored_key(&asked.key));
-        let Some(Ok(lease)) = patience.wait(self.store.lease(&board, collapse.lock_age)).await else {
-            self.counters.store_failed();
-            return Turn::Forward(lookup, None);
+        let asked_for = self.store.lease(&board, collapse.lock_age);
+        let lease = match patience.wait(asked_for).await.unwrap_or_else(|| Err(out_of_patience())) {
+            Ok(lease) => lease,
+            Err(error) => {
+                self.counters.store_failed(&error);
+                return Turn::Forward(lookup, None);
+            }
         };
         let lease = match lease {
             // There is nobody else to agree with.
@@ -91,8 +95,8 @@ impl Core {
         match self.reuse(&found, &asked.ask, request) {
             // What is served stale while it is refreshed need not be waited for.
             Ok(hit) if hit.is_fresh || hit.refresh && lease.is_none() => {
-                let response = hit.answer(&asked.ask);
-                return Turn::Landed(found, response);
+                let (response, is_fresh) = (hit.answer(&asked.ask), hit.is_fresh);
+                return Turn::Landed { found, response, is_fresh };
             }
             _ if matches!(found, Lookup::Marked) => return Turn::Marked(found),
             _ if matches!(found, Lookup::Failed) => return Turn::Forward(lookup, lease),
@@ -136,8 +140,8 @@ impl TurnLease {
         let core = Arc::clone(core);
         in_background(
             async move {
-                if within(core.store_deadline, core.store.put(&board, marker)).await.is_err() {
-                    core.counters.store_failed();
+                if let Err(error) = within(core.store_deadline, core.store.put(&board, marker)).await {
+                    core.counters.store_failed(&error);
                 }
                 drop(guard);
             },

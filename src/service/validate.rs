@@ -137,7 +137,7 @@ impl Job {
 
     /// It answers those that wait for it, and stays as stale as it is.
     fn confirmed_as_it_is<B>(mut self: Box<Self>, stored: StoredResponse) -> Response<CacheBody<B>> {
-        self.core.counters.not_stored();
+        self.asked.tally.not_stored("confirmed");
         let answer = self.asked.ask.answer(&stored, self.status, stored.head.age(self.core.clock.now()));
         match self.leader.take() {
             Some(leader) if stored.head.staleness.is_forbidden => leader.not_reusable(monotonic()),
@@ -227,7 +227,8 @@ impl Job {
     pub(super) fn stale_if_error<B>(&mut self) -> Option<Response<CacheBody<B>>> {
         let stored = self.stored.as_ref()?;
         let response = self.core.stale(stored, &self.asked, &self.fields, self.status)?;
-        self.core.counters.not_stored();
+        self.asked.tally.not_stored("origin-failed");
+        self.asked.tally.stale_if_error();
         if let Some(leader) = self.leader.take() {
             leader.bring(stored.clone().into(), monotonic());
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Fence, Lease, Peek, Put, Reach, Store, StoreError};
-use crate::{key::CacheKey, stored::Stored};
+use super::{Fence, Lease, Peek, Put, Reach, ServerState, ServerWatch, Store, StoreError, StoreSize};
+use crate::{key::CacheKey, observe::trace, stored::Stored};
 
 pub(crate) trait ErasedStore: Send + Sync {
     fn peek(&self, key: &CacheKey) -> Peek;
@@ -16,6 +16,9 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn is_shared(&self) -> bool;
     fn reach(&self) -> Reach;
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>>;
+    fn size(&self) -> StoreSize;
+    fn servers(&self) -> Vec<ServerState>;
+    fn watch_servers(&self, watch: ServerWatch);
 }
 
 impl<T: Store> ErasedStore for T {
@@ -24,19 +27,19 @@ impl<T: Store> ErasedStore for T {
     }
 
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        Box::pin(Store::get(self, key))
+        Box::pin(trace::within(trace::store("get"), Store::get(self, key)))
     }
 
     fn put<'a>(&'a self, key: &'a CacheKey, stored: Stored) -> BoxFuture<'a, Result<Put, StoreError>> {
-        Box::pin(Store::put(self, key, stored))
+        Box::pin(trace::within(trace::store("put"), Store::put(self, key, stored)))
     }
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(Store::remove(self, key))
+        Box::pin(trace::within(trace::store("remove"), Store::remove(self, key)))
     }
 
     fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(Store::fence(self, fence))
+        Box::pin(trace::within(trace::store("fence"), Store::fence(self, fence)))
     }
 
     fn is_shared(&self) -> bool {
@@ -48,6 +51,18 @@ impl<T: Store> ErasedStore for T {
     }
 
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>> {
-        Box::pin(Store::lease(self, key, lifetime))
+        Box::pin(trace::within(trace::store("lease"), Store::lease(self, key, lifetime)))
+    }
+
+    fn size(&self) -> StoreSize {
+        Store::size(self)
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        Store::servers(self)
+    }
+
+    fn watch_servers(&self, watch: ServerWatch) {
+        Store::watch_servers(self, watch);
     }
 }

@@ -7,6 +7,7 @@ mod erased;
 mod error;
 mod fence;
 mod fences;
+mod known;
 mod lease;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -32,6 +33,7 @@ pub(crate) use self::{
 pub use self::{
     error::{StoreError, StoreErrorKind},
     fence::Fence,
+    known::{BreakerState, ServerState, ServerWatch, StoreSize},
     lease::{Lease, LeaseGuard},
     reach::Reach,
     tiered::Tiered,
@@ -162,6 +164,22 @@ pub trait Store: Send + Sync + 'static {
         let _ = (key, lifetime);
         std::future::ready(Ok(Lease::Granted(LeaseGuard::free())))
     }
+
+    /// What it holds, for [`Stats`](crate::Stats). Default: it does not know.
+    fn size(&self) -> StoreSize {
+        StoreSize::default()
+    }
+
+    /// Its servers, for [`Stats`](crate::Stats). Default: none.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
+
+    /// Whom to tell when a server is left alone, and when it is asked again. Called once for each cache over this store.
+    /// Default: nobody is told.
+    fn watch_servers(&self, watch: ServerWatch) {
+        let _ = watch;
+    }
 }
 
 /// What a store knows without waiting.
@@ -223,5 +241,17 @@ impl<T: Store> Store for Arc<T> {
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
         (**self).lease(key, lifetime).await
+    }
+
+    fn size(&self) -> StoreSize {
+        (**self).size()
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        (**self).servers()
+    }
+
+    fn watch_servers(&self, watch: ServerWatch) {
+        (**self).watch_servers(watch);
     }
 }

@@ -1,10 +1,10 @@
 //! Memory in front of a store that several processes share.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Fence, Lease, Peek, Put, Reach, Store, StoreError};
+use super::{Fence, Lease, Peek, Put, Reach, ServerState, ServerWatch, Store, StoreError, StoreSize};
 use crate::{clock::monotonic, key::CacheKey, stored::Stored};
 
 /// A near store in front of a far one: memory answers for at most
@@ -106,6 +106,22 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
         self.far.lease(key, lifetime).await
+    }
+
+    /// That of the near store.
+    fn size(&self) -> StoreSize {
+        self.near.size()
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        let mut servers = self.near.servers();
+        servers.extend(self.far.servers());
+        servers
+    }
+
+    fn watch_servers(&self, watch: ServerWatch) {
+        self.near.watch_servers(Arc::clone(&watch));
+        self.far.watch_servers(watch);
     }
 }
 

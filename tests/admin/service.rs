@@ -219,7 +219,8 @@ async fn what_is_purged_is_asked_for_again() {
         send(&app, products(), "").await;
         tokio::task::yield_now().await;
         let ends = !body.contains("other") && !body.contains("acme");
-        assert_eq!(handle.stats().forwards, if ends { 2 } else { 1 }, "{body}");
+        let stats = handle.stats();
+        assert_eq!(stats.forwards + stats.refreshes, if ends { 2 } else { 1 }, "{body}");
     }
 }
 
@@ -267,6 +268,42 @@ async fn the_counters_are_those_of_the_cache() {
 
     assert_eq!((&stats["requests"]["hits"], &stats["requests"]["forwards"]), (&2.into(), &1.into()), "{stats}");
     assert_eq!(stats["is_paused"], true);
+}
+
+#[tokio::test]
+async fn the_page_finds_what_it_reads() {
+    let (app, handle) = shop();
+    for path in ["/products", "/products", "/none"] {
+        send(&app, ask("GET", path).header("host", "shop.example"), "").await;
+    }
+    handle.pause_route("default").unwrap();
+
+    let stats = json(send(&app, known("GET", "/-/cache/stats"), "").await).await;
+
+    let is_there =
+        |pointer: &str, expected: Value| assert_eq!(stats.pointer(pointer), Some(&expected), "{pointer} {stats}");
+    is_there("/forwards/uri-miss", 2.into());
+    is_there("/responses/not_stored/no-freshness", 1.into());
+    is_there("/paused_routes", vec!["default"].into());
+    is_there("/routes/0/route", "default".into());
+    is_there("/routes/0/hits", 1.into());
+    is_there("/tenants/0/tenant", "shared".into());
+    is_there("/tenants/0/forwards", 2.into());
+    is_there("/gauges/flights", 0.into());
+    is_there("/store/responses", 1.into());
+    is_there("/store/max_bytes", (1 << 20).into());
+    is_there("/servers", Vec::<Value>::new().into());
+    assert!(stats["latency_us"]["forward"]["p99"].is_u64() && stats["now_ms"].is_u64(), "{stats}");
+
+    let mut body = send(&app, known("GET", "/-/cache/events"), "").await.into_body();
+    let mut events = String::new();
+    for _ in 0..2 {
+        events += std::str::from_utf8(&body.frame().await.unwrap().unwrap().into_data().unwrap()).unwrap();
+    }
+    let data = events.lines().filter_map(|line| line.strip_prefix("data: ")).find(|data| data.contains("switched"));
+    let switched: Value = serde_json::from_str(data.unwrap()).unwrap();
+    assert_eq!((&switched["event"], &switched["route"]), (&"switched".into(), &"default".into()), "{events}");
+    assert!(switched["at_ms"].is_u64());
 }
 
 #[tokio::test]

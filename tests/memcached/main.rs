@@ -22,3 +22,4 @@ mod purge;
 mod races;
 mod raw;
 mod shared;
+mod watched;

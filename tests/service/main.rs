@@ -17,6 +17,7 @@ mod freshness;
 mod hit;
 mod invalidation;
 mod keys;
+mod observe;
 mod one_offs;
 mod only_keyed_input;
 mod purge;
@@ -26,5 +27,7 @@ mod shared;
 mod stale;
 mod tenant_policies;
 mod tenants;
+#[cfg(feature = "tracing")]
+mod traces;
 mod validation;
 mod variants;

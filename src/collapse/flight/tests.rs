@@ -229,7 +229,7 @@ async fn a_full_flight_takes_no_more_until_one_leaves() {
     let Role::Follower(one) = join(&board, &settings) else { panic!("not a follower") };
     let Role::Follower(_two) = join(&board, &settings) else { panic!("not a follower") };
 
-    assert!(matches!(join(&board, &settings), Role::Full));
+    assert!(matches!(join(&board, &settings), Role::Full { .. }));
     drop(one);
     assert!(matches!(join(&board, &settings), Role::Follower(_)));
 }
@@ -280,8 +280,8 @@ async fn one_owner_has_its_quota_and_no_more_and_others_have_theirs() {
     let (Role::Leader(one), Role::Leader(two)) = (join("/1", "a"), join("/2", "a")) else { panic!("no leaders") };
     let Role::Follower(waits) = join("/1", "a") else { panic!("not a follower") };
 
-    assert!(matches!(join("/3", "a"), Role::Full), "a third flight");
-    assert!(matches!(join("/2", "a"), Role::Full), "a second that waits");
+    assert!(matches!(join("/3", "a"), Role::Full { .. }), "a third flight");
+    assert!(matches!(join("/2", "a"), Role::Full { .. }), "a second that waits");
     assert!(board.lead("/3", "a", &Collapse::new(), monotonic()).is_none(), "a refresh");
     let Role::Leader(other) = join("/4", "b") else { panic!("not a leader") };
     assert_eq!((board.counts("a"), board.counts("b")), ((2, 1, 2), (1, 0, 2)));
@@ -328,7 +328,7 @@ async fn the_counts_are_exact_whatever_is_dropped_when() {
             0..=3 => match board.join(["/1", "/2", "/3", "/4"][choice], "a", &Collapse::new(), None, monotonic()) {
                 Role::Leader(leader) => leaders.push(leader),
                 Role::Follower(follower) => followers.push(follower),
-                Role::Marked | Role::Full => {}
+                Role::Marked | Role::Full { .. } => {}
             },
             4 if !leaders.is_empty() => leaders.swap_remove(index % leaders.len()).land(),
             5 if !leaders.is_empty() => leaders.swap_remove(index % leaders.len()).fail(),

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::store::BreakerState;
+
 /// When a breaker opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BreakerSettings {
@@ -218,6 +220,22 @@ impl SharedBreaker {
     /// As [`Breaker::abandoned`].
     pub(crate) fn abandoned(&self, ticket: Ticket, now: Duration) {
         self.locked(|breaker| breaker.abandoned(ticket, now));
+    }
+
+    /// What it does now.
+    pub(crate) fn state(&self) -> BreakerState {
+        if self.is_closed() {
+            return BreakerState::Closed;
+        }
+        match self.breaker.lock().unwrap_or_else(PoisonError::into_inner).state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.summary.load(SeqCst) != NOT_CLOSED
     }
 
     fn locked<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {

@@ -89,6 +89,10 @@ impl Server {
         Self { shared: Arc::new(Shared { address: Arc::new(address), settings, lanes, next_token }) }
     }
 
+    pub(super) fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
     /// What is there under `key`. With `vivify`, a miss leaves a stub for so many seconds, whose lease one caller wins.
     pub(super) async fn get(&self, key: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
         self.get_after(key, key, vivify).await

@@ -29,7 +29,7 @@ use self::{
     known::RECENT,
     wire::{Got, Outcome},
 };
-use super::{Fence, Lease, Put, Reach, Store, StoreError, StoreErrorKind, fence::Cover};
+use super::{Fence, Lease, Put, Reach, ServerState, ServerWatch, Store, StoreError, StoreErrorKind, fence::Cover};
 use crate::{collapse::FinishOnDrop, key::CacheKey, layers::ConfigError, stored::Stored};
 
 /// Keeps stored responses on memcached servers, so that several processes share them.
@@ -149,6 +149,14 @@ impl Store for MemcachedStore {
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
         lease::ask(self.node(key).node.clone(), self.name("lease:", key), lifetime).await
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.inner.nodes.iter().map(|node| node.node.state()).collect()
+    }
+
+    fn watch_servers(&self, watch: ServerWatch) {
+        self.inner.nodes.iter().for_each(|node| node.node.watched_by(&watch));
     }
 }
 

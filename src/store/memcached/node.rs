@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use super::{
 use crate::{
     clock::monotonic,
     collapse::in_background,
-    store::{StoreError, StoreErrorKind},
+    store::{BreakerState, ServerState, ServerWatch, StoreError, StoreErrorKind},
 };
 
 /// A server; clones are the same one.
@@ -28,15 +31,45 @@ use crate::{
 pub(super) struct Node {
     server: Server,
     breaker: Arc<SharedBreaker>,
+    watched: Arc<Watched>,
     since: Instant,
     deadline: Duration,
+}
+
+/// Who is told of the breaker, and what they were told last.
+struct Watched {
+    was_closed: AtomicBool,
+    by: RwLock<Vec<ServerWatch>>,
 }
 
 impl Node {
     pub(super) fn new(address: Address, settings: Settings) -> Self {
         let deadline = settings.deadline;
         let breaker = Arc::new(SharedBreaker::new(BreakerSettings::default()));
-        Self { server: Server::new(address, settings), breaker, since: monotonic(), deadline }
+        let watched = Arc::new(Watched { was_closed: AtomicBool::new(true), by: RwLock::default() });
+        Self { server: Server::new(address, settings), breaker, watched, since: monotonic(), deadline }
+    }
+
+    pub(super) fn state(&self) -> ServerState {
+        ServerState::new(self.server.address().to_string(), self.breaker.state())
+    }
+
+    pub(super) fn watched_by(&self, watch: &ServerWatch) {
+        self.watched.by.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(watch));
+    }
+
+    /// Tells those that watch, if the breaker has opened or closed since they were told.
+    fn tell(&self) {
+        let is_closed = self.breaker.is_closed();
+        if self.watched.was_closed.load(SeqCst) == is_closed
+            || self.watched.was_closed.swap(is_closed, SeqCst) == is_closed
+        {
+            return;
+        }
+        let breaker = if is_closed { BreakerState::Closed } else { BreakerState::Open };
+        let state = ServerState::new(self.server.address().to_string(), breaker);
+        let watches = self.watched.by.read().unwrap_or_else(PoisonError::into_inner).clone();
+        watches.iter().for_each(|watch| watch(&state));
     }
 
     pub(super) async fn get(&self, name: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
@@ -120,6 +153,7 @@ impl AskedFor<'_> {
                 breaker.failed(ticket, self.node.since.elapsed(), jitter());
             }
         }
+        self.node.tell();
     }
 }
 

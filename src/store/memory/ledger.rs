@@ -106,6 +106,12 @@ impl Ledger {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many bytes are charged, for how many responses.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let books = self.books();
+        (books.bytes, books.charges.len() as u64)
+    }
+
     /// All that is charged: bytes, responses, tenants.
     #[cfg(test)]
     pub(super) fn totals(&self) -> (u64, usize, usize) {

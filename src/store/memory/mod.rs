@@ -3,14 +3,20 @@
 mod builder;
 mod ledger;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use foldhash::fast::RandomState;
 use moka::{ops::compute::Op, sync::Cache};
 
 pub use self::builder::MemoryStoreBuilder;
 use self::ledger::{Ledger, Share, Victim};
-use super::{Peek, Put, Store, StoreError};
+use super::{Peek, Put, Store, StoreError, StoreSize};
 use crate::{
     key::{CacheKey, tenant_component},
     stored::Stored,
@@ -39,6 +45,7 @@ use crate::{
 pub struct MemoryStore {
     held: Cache<Arc<str>, Held, RandomState>,
     ledger: Arc<Ledger>,
+    evictions: Arc<AtomicU64>,
     max_bytes: u64,
     share: Share,
 }
@@ -65,13 +72,19 @@ impl MemoryStore {
 
     fn new(max_bytes: u64, share: Share) -> Self {
         let ledger = Arc::new(Ledger::new(max_bytes, share));
-        let books = Arc::clone(&ledger);
+        let evictions = Arc::new(AtomicU64::new(0));
+        let (books, evicted) = (Arc::clone(&ledger), Arc::clone(&evictions));
         let held = Cache::builder()
             .max_capacity(max_bytes)
             .weigher(|key: &Arc<str>, held: &Held| weight_bytes(key, &held.stored))
-            .eviction_listener(move |key, held: Held, _| books.discharge(tenant_component(&key), held.number))
+            .eviction_listener(move |key, held: Held, cause| {
+                if cause.was_evicted() {
+                    evicted.fetch_add(1, Relaxed);
+                }
+                books.discharge(tenant_component(&key), held.number);
+            })
             .build_with_hasher(RandomState::default());
-        Self { held, ledger, max_bytes, share }
+        Self { held, ledger, evictions, max_bytes, share }
     }
 
     /// The bound it was made with.
@@ -84,7 +97,10 @@ impl MemoryStore {
     fn evict(&self, victims: Vec<Victim>) {
         for Victim { key, number } in victims {
             self.held.entry(key).and_compute_with(|there| match there {
-                Some(there) if there.value().number == number => Op::Remove,
+                Some(there) if there.value().number == number => {
+                    self.evictions.fetch_add(1, Relaxed);
+                    Op::Remove
+                }
                 _ => Op::Nop,
             });
         }
@@ -135,6 +151,12 @@ impl Store for MemoryStore {
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
         self.held.invalidate(key.as_str());
         Ok(())
+    }
+
+    fn size(&self) -> StoreSize {
+        let (bytes, responses) = self.ledger.size();
+        let (max_bytes, evictions) = (Some(self.max_bytes), Some(self.evictions.load(Relaxed)));
+        StoreSize { bytes: Some(bytes), max_bytes, responses: Some(responses), evictions }
     }
 }
 
