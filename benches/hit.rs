@@ -52,7 +52,7 @@ fn floor(name: &'static str, bytes: usize) -> Case<'static> {
 fn hit(name: &'static str, reply: Reply, ask: fn() -> Ask) -> Case<'static> {
     let mut cache = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).layer(Prepared::new(reply));
     exchange(&mut cache, get());
-    assert!(answered(&mut cache, ask()).extensions().get::<CacheStatus>().is_some_and(CacheStatus::is_hit));
+    assert!(CacheStatus::of(&answered(&mut cache, ask())).is_some_and(|status| status.is_hit()));
     Case::new(name, ask, move |request| exchange(&mut cache, request))
 }
 

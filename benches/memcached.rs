@@ -90,9 +90,9 @@ impl Pair {
 
     /// How long the body is.
     async fn hit(&mut self, request: Ask) -> usize {
-        let (head, body) = self.cache.call(request).await.unwrap().into_parts();
-        assert!(head.extensions.get::<CacheStatus>().is_some_and(CacheStatus::is_hit));
-        body.collect().await.unwrap().to_bytes().len()
+        let response = self.cache.call(request).await.unwrap();
+        assert!(CacheStatus::of(&response).is_some_and(|status| status.is_hit()));
+        response.into_body().collect().await.unwrap().to_bytes().len()
     }
 }
 

@@ -82,9 +82,10 @@ async fn stampede(requests: usize, takes: Duration) -> Round {
 
 /// One request, its body read to the end; how it was answered, and when.
 async fn client(mut cache: Cache<Slow>) -> (CacheStatus, Instant) {
-    let (head, body) = cache.call(get()).await.unwrap().into_parts();
-    assert_eq!(body.collect().await.unwrap().to_bytes().len(), BODY_BYTES);
-    (*head.extensions.get::<CacheStatus>().unwrap(), Instant::now())
+    let response = cache.call(get()).await.unwrap();
+    let status = CacheStatus::of(&response).unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), BODY_BYTES);
+    (status, Instant::now())
 }
 
 /// An origin that takes its time, and notes when it was done.

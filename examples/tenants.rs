@@ -207,12 +207,13 @@ impl Answer {
 
 async fn ask(app: &Router, host: &str, path: &str) -> Result<Answer, Failure> {
     let request = Request::get(path).header("host", host).body(Body::empty())?;
-    let (head, body) = app.clone().oneshot(request).await?.into_parts();
-    let said = head.extensions.get::<CacheStatus>();
+    let response = app.clone().oneshot(request).await?;
+    let said = CacheStatus::of(&response);
+    let (head, body) = response.into_parts();
     Ok(Answer {
         status: head.status,
-        is_hit: said.is_some_and(CacheStatus::is_hit),
-        ttl: said.and_then(CacheStatus::ttl).unwrap_or_default(),
+        is_hit: said.is_some_and(|said| said.is_hit()),
+        ttl: said.and_then(|said| said.ttl()).unwrap_or_default(),
         body: String::from_utf8(to_bytes(body, 1 << 20).await?.into())?,
     })
 }

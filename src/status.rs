@@ -8,8 +8,8 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-/// What the cache did with a request: in the response's extensions, and as its `Cache-Status` field
-/// (RFC 9211). The cache calls itself `microcache` and never shows the key.
+/// What the cache did with a request (RFC 9211): [`of`](Self::of) a response. Clients see it as its `Cache-Status` field,
+/// where the cache calls itself `microcache` and does not show the key.
 ///
 /// A response that the cache was not to handle (another method, a paused cache, the operator's word) is the
 /// origin's, untouched, and has none.
@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 /// use microcache::{CacheStatus, ForwardReason};
 ///
 /// fn log(response: &http::Response<()>) -> Option<ForwardReason> {
-///     response.extensions().get::<CacheStatus>()?.forward_reason()
+///     CacheStatus::of(response)?.forward_reason()
 /// }
 /// assert_eq!(log(&http::Response::new(())), None);
 /// ```
@@ -111,6 +111,22 @@ impl CacheStatus {
         self
     }
 
+    /// What a response says of what the cache did with its request: in its extensions, or, since a hit has nothing to
+    /// spare for these, in its field. Where this cache was not to handle the request, that may be the field of another
+    /// `microcache` nearer to the origin.
+    #[must_use]
+    pub fn of<B>(response: &Response<B>) -> Option<Self> {
+        response.extensions().get().copied().or_else(|| Self::of_hit(response.headers()))
+    }
+
+    /// That of a hit, as [`to_value`](Self::to_value) writes it.
+    fn of_hit(headers: &HeaderMap) -> Option<Self> {
+        let line = headers.get_all(CACHE_STATUS).iter().next_back()?.to_str().ok()?;
+        let told = line.strip_prefix(CACHE_NAME)?.strip_prefix("; hit; ttl=")?;
+        let ttl = told.split(';').next()?.parse().ok()?;
+        Some(Self { ttl: Some(ttl), ..Self::default() })
+    }
+
     /// Whether the request was answered without going to the origin (§2.1).
     #[must_use]
     pub fn is_hit(&self) -> bool {
@@ -200,13 +216,15 @@ impl fmt::Display for CacheStatus {
     }
 }
 
-/// Takes what the cache says of itself out of the field, and out of the extensions if `is_off`.
+/// Takes what the cache says of itself out of the field, and leaves it in the extensions unless `is_off`.
 pub(crate) fn hide<B>(response: &mut Response<B>, is_off: bool) {
+    let status = CacheStatus::of(response).filter(|_| !is_off);
     if let Some((lines, _)) = own(response.headers()) {
         put(response.headers_mut(), lines);
     }
-    if is_off {
-        response.extensions_mut().remove::<CacheStatus>();
+    response.extensions_mut().remove::<CacheStatus>();
+    if let Some(status) = status {
+        response.extensions_mut().insert(status);
     }
 }
 
@@ -288,6 +306,33 @@ mod tests {
     fn small_and_large_ages_print_alike() {
         for seconds in (0..=1_000).chain([u64::MAX]) {
             assert_eq!(whole_seconds(seconds).to_str().unwrap(), seconds.to_string());
+        }
+    }
+
+    #[test]
+    fn what_a_response_says_is_in_its_extensions_or_if_it_is_a_hit_in_its_last_line() {
+        let hit = |ttl| Some(CacheStatus { ttl: Some(ttl), ..CacheStatus::default() });
+        let table: [(&[&'static str], _); 9] = [
+            (&[], None),
+            (&["microcache; hit; ttl=7"], hit(7)),
+            (&["microcache; hit; ttl=-7; key=\"a;b\""], hit(-7)),
+            (&["edge; hit", "microcache; hit; ttl=0"], hit(0)),
+            (&["microcache; hit; ttl=7", "edge; fwd=miss"], None),
+            (&["microcache; hit"], None),
+            (&["microcache; hit; ttl=x"], None),
+            (&["microcache2; hit; ttl=7"], None),
+            (&["microcache; fwd=uri-miss"], None),
+        ];
+        for (lines, expected) in table {
+            let mut response = Response::new(());
+            for line in lines {
+                response.headers_mut().append(CACHE_STATUS, HeaderValue::from_static(line));
+            }
+            assert_eq!(CacheStatus::of(&response), expected, "{lines:?}");
+
+            let forward = CacheStatus::forward(ForwardReason::Stale);
+            response.extensions_mut().insert(forward);
+            assert_eq!(CacheStatus::of(&response), Some(forward), "{lines:?}");
         }
     }
 

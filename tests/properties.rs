@@ -137,7 +137,7 @@ fn play(exchanges: &[Exchange]) {
         request.extensions_mut().insert(number);
         // An origin that answers at once, and a body that is there, leave nothing to wait for.
         let response = cache.call(request).now_or_never().unwrap().unwrap();
-        let hit = response.extensions().get::<CacheStatus>().is_some_and(CacheStatus::is_hit);
+        let hit = CacheStatus::of(&response).is_some_and(|status| status.is_hit());
         let body = response.into_body().collect().now_or_never().unwrap().unwrap().to_bytes();
         if let Ok(Ok(source)) = std::str::from_utf8(&body).map(str::parse::<usize>) {
             assert!(!hit || body.len() < 4 || source < number, "a hit is somebody's response before");

@@ -8,7 +8,7 @@ use super::Policy;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheStatusMode {
-    /// In its `Cache-Status` field, and in its extensions. The default.
+    /// In its `Cache-Status` field, where [`CacheStatus::of`](crate::CacheStatus::of) finds it, too. The default.
     #[default]
     On,
     /// In its extensions alone, for layers outside of the cache: clients do not see it.

@@ -257,6 +257,9 @@ fn build<B>(code: StatusCode, headers: HeaderMap, body: CacheBody<B>, status: Ca
     let mut response = Response::new(body);
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    response.extensions_mut().insert(status);
+    // A hit says it in its field alone: extensions are three allocations.
+    if !status.is_hit() {
+        response.extensions_mut().insert(status);
+    }
     response
 }

@@ -82,7 +82,7 @@ impl Core {
         let followed = trace::within(span, self.follow(follower, asked, fields, tags, status, deadline)).await;
         asked.tally.waited(began.elapsed());
         if let Followed::Answer(response) = &followed {
-            match response.extensions().get::<CacheStatus>() {
+            match CacheStatus::of(response) {
                 Some(status) if status.detail() == Some(ORIGIN_FAILED) => asked.tally.refused(),
                 _ => asked.tally.collapsed(),
             }

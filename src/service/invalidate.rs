@@ -209,7 +209,7 @@ mod tests {
     impl Fixture {
         async fn ask(&mut self, path: &str) -> (String, String) {
             let response = self.cache.call(asking(path)).await.unwrap();
-            let said = response.extensions().get::<CacheStatus>().unwrap().to_string();
+            let said = CacheStatus::of(&response).unwrap().to_string();
             let body = response.into_body().collect().await.unwrap().to_bytes();
             // What is refreshed in the background is done.
             for _ in 0..20 {

@@ -62,7 +62,7 @@ where
         let status = CacheStatus::forward(ForwardReason::Stale);
         // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by its fill.
         let response = Forward::new(self, &lookup, status, Some(leader)).refreshing().with_lease(lease).run().await;
-        let said = response.ok().and_then(|response| response.extensions().get::<CacheStatus>().copied());
+        let said = response.ok().and_then(|response| CacheStatus::of(&response));
         if said.is_some_and(|said| said.is_stored()) {
             pause.end();
         }

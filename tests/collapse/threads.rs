@@ -120,7 +120,7 @@ async fn check<B>(answer: Response<B>, path: &str, fields: &[(&str, &str)])
 where
     B: http_body::Body<Data = Bytes>,
 {
-    let status = *answer.extensions().get::<CacheStatus>().unwrap();
+    let status = CacheStatus::of(&answer).unwrap();
     let cookie = fields.iter().find(|(name, _)| *name == "cookie").map_or("-", |(_, cookie)| *cookie);
     let is_error = answer.status() == 503;
     let Ok(body) = tokio::time::timeout(Duration::from_secs(60), answer.into_body().collect()).await.unwrap() else {

@@ -70,9 +70,9 @@ pub(crate) fn cache_on(store: impl Store, policy: Policy) -> (TestCache, Origin,
 pub(crate) fn status<B>(response: &Response<B>) -> String {
     let field = response.headers().get_all("cache-status").iter().next_back();
     let text = field.map_or("", |field| field.to_str().unwrap());
-    let said = response.extensions().get::<CacheStatus>().map(ToString::to_string).unwrap_or_default();
+    let said = CacheStatus::of(response).map(|status| status.to_string()).unwrap_or_default();
     let text = text.strip_prefix("microcache; ").unwrap_or(text);
-    if text == said { said } else { format!("field {text:?} but extension {said:?}") }
+    if text == said { said } else { format!("field {text:?} but status {said:?}") }
 }
 
 pub(crate) fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {

@@ -132,12 +132,13 @@ impl Client {
                 return None;
             }
         };
+        let cache = CacheStatus::of(&response);
         let (head, body) = response.into_parts();
         self.learn(asked, head.status, &head.headers);
         let mut answer = Answer {
             status: head.status,
             headers: head.headers,
-            cache: head.extensions.get().copied(),
+            cache,
             body: Bytes::new(),
             trailers: None,
             end: End::Left,

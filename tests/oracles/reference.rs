@@ -277,7 +277,7 @@ impl Case {
         drop(cache.call(wire::request(&self.first)).now_or_never().unwrap().unwrap());
         clock.advance(Duration::from_millis(self.pause));
         let response = cache.call(wire::request(&self.second)).now_or_never().unwrap().unwrap();
-        response.extensions().get::<CacheStatus>().is_some_and(CacheStatus::is_hit)
+        CacheStatus::of(&response).is_some_and(|status| status.is_hit())
     }
 }
 

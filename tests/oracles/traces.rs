@@ -330,7 +330,7 @@ async fn play(policy: Policy, default_freshness: Option<u64>, steps: &[Step]) {
         }
         let now = wire::millis(&clock);
         let response = cache.call(wire::request(&step.request)).await.unwrap();
-        let status = response.extensions().get().copied();
+        let status = CacheStatus::of(&response);
         let (head, body) = response.into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         let fields = wire::read_fields(&head.headers);

@@ -82,7 +82,7 @@ impl Echo {
         let request = request.header("host", "shop.example").body(body.into().0).unwrap();
         let response = self.cache.call(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        let status = response.extensions().get().copied();
+        let status = CacheStatus::of(&response);
         (String::from_utf8(response.into_body().to_vec()).unwrap(), status)
     }
 

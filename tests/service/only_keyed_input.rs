@@ -240,7 +240,7 @@ fn a_request_in_disguise_hits_and_is_told_nothing_of_itself() {
 
     let second = get("/?b=1&utm_y", &[("accept-language", "de"), ("range", "lines=evil")]);
     let answer = ask(&mut cache, &second);
-    assert!(answer.extensions().get::<CacheStatus>().unwrap().is_hit());
+    assert!(CacheStatus::of(&answer).unwrap().is_hit());
     assert_eq!(answer.into_body(), text);
 }
 
