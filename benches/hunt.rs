@@ -19,6 +19,8 @@ mod checker;
 mod common;
 #[path = "../tests/hunt/content.rs"]
 mod content;
+#[path = "../tests/hunt/endings.rs"]
+mod endings;
 #[path = "../tests/hunt/history.rs"]
 mod history;
 #[expect(dead_code, reason = "nothing is planted here")]
@@ -27,6 +29,8 @@ mod leaks;
 #[expect(dead_code, reason = "a bench uses its part")]
 #[path = "../tests/common/memcached.rs"]
 mod memcached;
+#[path = "../tests/hunt/operator.rs"]
+mod operator;
 #[path = "../tests/hunt/origin.rs"]
 mod origin;
 #[path = "../tests/hunt/run.rs"]

@@ -143,7 +143,7 @@ impl Core {
     /// for when the request joined.
     fn is_purged(&self, key: &CacheKey, head: &StoredHead, known: &[Box<str>]) -> bool {
         let has_news = head.tags.iter().any(|tag| !known.contains(tag));
-        has_news && self.fences.cover(key, &head.tags, head.began).is_some()
+        has_news && self.cover(key, head).is_some()
     }
 
     async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {

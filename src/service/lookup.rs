@@ -13,7 +13,7 @@ use crate::{
     rfc9111::age::since,
     status::{CacheStatus, ForwardReason},
     store::{Cover, Peek, StoreError},
-    stored::{Kind, KnownVariant, Marker, Stored, StoredResponse, VariantIndex},
+    stored::{Kind, KnownVariant, Marker, Stored, StoredHead, StoredResponse, VariantIndex},
 };
 
 /// What was found for a request.
@@ -114,7 +114,7 @@ impl Core {
         tally: &Tally,
     ) -> Option<Response<CacheBody<B>>> {
         match self.store.peek(key) {
-            Peek::Found(Stored { kind: Kind::Response(stored), .. }) if self.cover(key, &stored).is_none() => {
+            Peek::Found(Stored { kind: Kind::Response(stored), .. }) if self.cover(key, &stored.head).is_none() => {
                 let hit = self.judge(&stored, ask, request).ok().filter(|hit| !hit.refresh)?;
                 hit.count(tally);
                 Some(hit.answer(ask))
@@ -174,12 +174,12 @@ impl Core {
 
     /// Whether it was purged or invalidated since it was found, and not softly.
     pub(super) fn is_gone(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
-        self.cover(key, stored) == Some(Cover::Hard)
+        self.cover(key, &stored.head) == Some(Cover::Hard)
     }
 
     /// Whether it was purged or invalidated since (RFC 9111 §4.4).
-    fn cover(&self, key: &CacheKey, stored: &StoredResponse) -> Option<Cover> {
-        self.fences.cover(key, &stored.head.tags, stored.head.began)
+    pub(super) fn cover(&self, key: &CacheKey, head: &StoredHead) -> Option<Cover> {
+        Cover::of_confirmed(head.brought, head.began, |began| self.fences.cover(key, &head.tags, began))
     }
 
     /// Looks without waiting; none if the store has to be waited for.
@@ -234,7 +234,8 @@ impl Core {
     /// What was found, unless it was purged or invalidated since; stale, if that was softly.
     fn unfenced(&self, found: Option<Stored>, key: &CacheKey) -> Option<Kind> {
         let found = found?;
-        match self.fences.cover(key, found.tags(), found.began()) {
+        let by = |began| self.fences.cover(key, found.tags(), began);
+        match Cover::of_confirmed(found.brought(), found.began(), by) {
             Some(Cover::Hard) => None,
             Some(Cover::Soft) => Some(found.softened().kind),
             None => Some(found.kind),

@@ -18,7 +18,7 @@ use crate::{
         stored_fields::stored_fields,
         variants::{Nominated, Vary},
     },
-    store::{Cover, LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
+    store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
     stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, with_places},
 };
 
@@ -134,6 +134,7 @@ impl Job {
             has_status_place,
             nominated,
             began: self.began,
+            brought: self.began,
             response_time: exchange.response_time,
             initial_age: plan.initial_age,
             freshness_lifetime: plan.freshness_lifetime,
@@ -155,15 +156,11 @@ impl Job {
 impl Core {
     /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
     pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<bool, StoreError> {
-        let began = response.head.began;
+        let StoredHead { began, brought, .. } = *response.head;
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
-        let cover = self.fences.cover(&place.key, &response.head.tags, began);
-        if cover == Some(Cover::Hard) || since(self.clock.now(), began) > LONGEST_FORWARD {
-            place.tally.fenced();
-            place.tally.not_stored("fenced");
-            return Ok(false);
-        }
+        let is_gone = self.is_gone(&place.key, &response);
         let put = match &place.variant {
+            _ if is_gone || since(self.clock.now(), began) > LONGEST_FORWARD => Ok(Put::Fenced),
             None => self.put(&place.key, Stored::new(Kind::Response(response))).await,
             Some(variant) => {
                 // The index first: without it nobody finds the variant. A newer one stays.
@@ -187,6 +184,10 @@ impl Core {
             }
             Ok(Put::Fenced) => {
                 place.tally.fenced();
+                // What was confirmed is not to be confirmed again and again.
+                if brought < began {
+                    self.forget(place.variant.as_ref().map_or(&place.key, |variant| &variant.key)).await;
+                }
                 "fenced"
             }
             Ok(Put::Declined) => "declined",

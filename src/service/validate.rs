@@ -15,8 +15,7 @@ use crate::{
     key::CacheKey,
     policy::{Plan, SkipReason, Storability, selected, tags::freshened},
     rfc9111::{age::Exchange, freshening},
-    store::Cover,
-    stored::StoredResponse,
+    stored::{StoredHead, StoredResponse},
 };
 
 /// What the origin is asked to confirm.
@@ -120,8 +119,7 @@ impl Job {
             Storability::Store(plan) => match self.place(&plan) {
                 Ok(place) => {
                     self.release_unless_shareable(&plan);
-                    let stored_head = self.stored_head(&head, &plan, exchange, tags);
-                    let stored = StoredResponse::new(stored_head.into(), stored.body);
+                    let stored = self.confirmed(stored, &head, &plan, exchange, tags);
                     return self.whole(head, stored, place, Use::Store).await;
                 }
                 Err(reason) => reason,
@@ -168,7 +166,7 @@ impl Job {
         let Some(stored) = self.stored.clone() else { return };
         // §4.4: what was invalidated meanwhile does not come back. §4.3.5: only what could have been chosen for this
         // request.
-        if self.core.fences.cover(&self.asked.key, &stored.head.tags, stored.head.began) == Some(Cover::Hard)
+        if self.core.is_gone(&self.asked.key, &stored)
             || selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err()
         {
             return;
@@ -181,8 +179,8 @@ impl Job {
             match verdict {
                 Storability::Store(plan) => {
                     if let Ok(place) = self.place(&plan) {
-                        let stored_head = self.stored_head(&head, &plan, exchange, tags);
-                        let kept = self.keep(place, StoredResponse::new(stored_head.into(), stored.body));
+                        let stored = self.confirmed(stored, &head, &plan, exchange, tags);
+                        let kept = self.keep(place, stored);
                         self.patience.told(kept).await;
                     }
                     return;
@@ -192,6 +190,20 @@ impl Job {
             }
         }
         self.forget().await;
+    }
+
+    /// The same content, with what is said of it now.
+    fn confirmed(
+        &self,
+        stored: StoredResponse,
+        head: &response::Parts,
+        plan: &Plan,
+        exchange: Exchange,
+        tags: Arc<[Box<str>]>,
+    ) -> StoredResponse {
+        let brought = stored.head.brought;
+        let stored_head = StoredHead { brought, ..self.stored_head(head, plan, exchange, tags) };
+        StoredResponse::new(stored_head.into(), stored.body)
     }
 
     /// What was stored for it may not be used any more.

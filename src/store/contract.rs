@@ -152,7 +152,8 @@ fn same(put: Option<&StoredResponse>, found: Option<&StoredResponse>) -> bool {
         && put.trailers() == found.trailers()
         && put.head.nominated == found.head.nominated
         && put.head.tags == found.head.tags
-        && (put.head.began, put.head.response_time) == (found.head.began, found.head.response_time)
+        && (put.head.began, put.head.brought) == (found.head.began, found.head.brought)
+        && put.head.response_time == found.head.response_time
         && (put.head.initial_age, put.head.freshness_lifetime, put.head.implied)
             == (found.head.initial_age, found.head.freshness_lifetime, found.head.implied)
 }
@@ -180,6 +181,7 @@ pub(crate) fn response(began: SystemTime, body: StoredBody) -> Stored {
         has_status_place: false,
         nominated: Nominated::new(&names, &request),
         began,
+        brought: began,
         response_time: began + Duration::from_millis(1_234),
         initial_age: Duration::from_millis(567),
         freshness_lifetime: Duration::from_secs(3_600),

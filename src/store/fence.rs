@@ -70,6 +70,22 @@ pub(crate) enum Cover {
     Soft,
 }
 
+impl Cover {
+    /// What the fences do to content that was asked for at `brought`, and confirmed by what was asked for at `began`.
+    /// `by` says it of one moment. What is confirmed after a soft fence is fresh again. What a hard one covers is not to
+    /// be confirmed: somebody has done so who did not know of it yet.
+    pub(crate) fn of_confirmed(
+        brought: SystemTime,
+        began: SystemTime,
+        by: impl Fn(SystemTime) -> Option<Self>,
+    ) -> Option<Self> {
+        match by(brought) {
+            Some(Self::Soft) => by(began),
+            other => other,
+        }
+    }
+}
+
 impl Fence {
     pub(crate) fn new(covers: Covers, at: SystemTime, is_soft: bool) -> Self {
         Self { covers, at, is_soft }

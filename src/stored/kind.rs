@@ -90,6 +90,11 @@ impl Stored {
         }
     }
 
+    /// The same, of the forward that brought the content of a response, whatever has confirmed it since.
+    pub(crate) fn brought(&self) -> SystemTime {
+        self.response().map_or(self.began(), |stored| stored.head.brought)
+    }
+
     /// For how long, counted from the moment it is put, it can be of use. A store may drop it after that.
     #[must_use]
     pub fn useful_for(&self) -> Duration {

@@ -61,8 +61,10 @@ pub(crate) struct StoredHead {
     pub(crate) has_status_place: bool,
     /// The request fields that its `Vary` nominates, as they were.
     pub(crate) nominated: Nominated,
-    /// When the forward began.
+    /// When the forward began that said the last word of it.
     pub(crate) began: SystemTime,
+    /// When the forward began that brought its content: the same, unless that was confirmed since.
+    pub(crate) brought: SystemTime,
     /// `response_time` of RFC 9111 §4.2.3.
     pub(crate) response_time: SystemTime,
     /// `corrected_initial_age` of RFC 9111 §4.2.3.
@@ -256,6 +258,7 @@ mod tests {
                 has_status_place,
                 nominated: Nominated::default(),
                 began: UNIX_EPOCH,
+                brought: UNIX_EPOCH,
                 response_time: UNIX_EPOCH,
                 initial_age: Duration::ZERO,
                 freshness_lifetime: Duration::ZERO,

@@ -14,7 +14,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
-use microcache::{BodyError, Cache, CacheBody, CacheLayer, CacheStatus, ManualClock, MemoryStore, Policy, Store};
+use microcache::{
+    BodyError, Cache, CacheBody, CacheKey, CacheLayer, CacheStatus, Fence, Lease, ManualClock, MemoryStore, Peek,
+    Policy, Put, Store, StoreError, Stored,
+};
+use tokio::sync::Semaphore;
 use tokio_test::task::Spawn;
 use tower::{Layer, Service};
 
@@ -408,6 +412,34 @@ impl Drop for TestBody {
         if let Ok(mut state) = self.state.lock() {
             state.is_gone = true;
         }
+    }
+}
+
+/// A store whose puts wait while it is closed.
+pub(crate) struct Gated<S>(pub(crate) S, pub(crate) Arc<Semaphore>);
+
+impl<S: Store> Store for Gated<S> {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        self.0.peek(key)
+    }
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        self.0.get(key).await
+    }
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        let _permit = self.1.acquire().await;
+        self.0.put(key, stored).await
+    }
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.0.remove(key).await
+    }
+    async fn fence(&self, fence: &Fence) -> Result<(), StoreError> {
+        self.0.fence(fence).await
+    }
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+    async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
+        self.0.lease(key, lifetime).await
     }
 }
 

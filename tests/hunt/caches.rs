@@ -1,14 +1,16 @@
 //! The caches of a round: settings by its seed.
 
 use std::{
+    borrow::Cow,
     io,
     time::{Duration, UNIX_EPOCH},
 };
 
+use http::{HeaderMap, HeaderName, header};
 use http_body_util::BodyExt;
 use microcache::{
     CacheLayer, CacheLayerBuilder, Collapse, Content, KeySpec, MemcachedStore, MemoryStore, Overflow, Policy,
-    QueryRule, RequestContent, Tenancy, Tenant, Tiered,
+    Principal, QueryRule, RequestContent, Tenancy, Tenant, Tiered,
 };
 
 use crate::{
@@ -43,6 +45,9 @@ pub(crate) fn layers(round: &Round, history: &History, dice: &mut Dice) -> (Vec<
             .route("/stale/{*rest}", lenient(&policy, &settings))
             .route("/keyed/{*rest}", keyed(&policy))
             .route("/ask", keyed_by_content(&policy))
+            .route("/own/token", keyed_by(&policy, Principal::header(header::AUTHORIZATION)))
+            .route("/own/session", keyed_by(&policy, Principal::cookie("sid")))
+            .route("/own/named", keyed_by(&policy, Principal::from_fn(|head| named(head.headers()))))
             .store_deadline(STORE_PATIENCE);
         match round.leak {
             Some(Leak::FrozenClock) => builder.clock(Frozen(UNIX_EPOCH)),
@@ -92,9 +97,19 @@ fn lenient(policy: &Policy, settings: &Settings) -> Policy {
 
 /// For the path whose key has more in it, and less.
 fn keyed(policy: &Policy) -> Policy {
-    let region = http::HeaderName::from_static("x-region");
+    let region = HeaderName::from_static("x-region");
     let key = KeySpec::new().query(QueryRule::without(["utm_*"])).header(region).cookie("lang");
     policy.clone().key(key).ignore_cookie("theme")
+}
+
+/// For a path where each has its own.
+fn keyed_by(policy: &Policy, principal: Principal) -> Policy {
+    policy.clone().key(KeySpec::new().principal(principal))
+}
+
+/// As a layer that authenticates would say it.
+fn named(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    headers.get("x-user")?.to_str().ok().map(Cow::Borrowed)
 }
 
 /// For the path where a `POST` only asks.
@@ -106,5 +121,5 @@ fn keyed_by_content(policy: &Policy) -> Policy {
 /// More patience than a busy machine needs.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is promised is less: `near_freshness`, once it is written.
+/// An invalidation is told in the background, and nobody says when that is over. It does not take that long.
 const SEEN_ELSEWHERE: Duration = Duration::from_secs(1);

@@ -13,9 +13,10 @@ use microcache::CacheStatus;
 
 use crate::{
     content,
-    history::{History, Invalidation, MILLI, Record, SECOND, bare},
-    origin::{CONFIRMED, FORWARD},
-    world::{Ask, is_keyed, is_keyed_by_content},
+    endings::{is_not_invalidated, is_not_purged},
+    history::{History, Record, SECOND, bare},
+    origin::{CACHE_TAG, CONFIRMED, FORWARD, SURROGATE_KEY},
+    world::{Ask, Principal, is_keyed_by_content},
 };
 
 /// A request, as its client sent it.
@@ -60,7 +61,7 @@ pub(crate) struct Settings {
     pub(crate) honours_wishes: bool,
     /// By how many milliseconds the clock goes on at most, when it does.
     pub(crate) pace: u64,
-    /// When an invalidation in another process is seen for certain; none if it need not be seen.
+    /// How long after an invalidation the other process knows of it for certain; none if there is none.
     pub(crate) seen_elsewhere: Option<Duration>,
 }
 
@@ -71,6 +72,8 @@ pub(crate) enum Rule {
     Source,
     /// Tenant, authority, path, the query as it counts, and the fields in the key are the same.
     Key,
+    /// Where the policy keys by who asks, each has what was made for the same.
+    Principal,
     /// Only what a GET has brought is for others, or a `POST` that is keyed by its content.
     Method,
     /// `private`, `no-store` and `Set-Cookie` are for whoever asked.
@@ -87,6 +90,8 @@ pub(crate) enum Rule {
     Age,
     /// It is not older than what is known to have changed it.
     Invalidated,
+    /// What was purged hard is gone, and what was purged softly is not fresh.
+    Purged,
     /// What a 304 or a HEAD says is said of what is served.
     Confirmed,
     /// The status is the origin's, or follows from it.
@@ -137,6 +142,8 @@ pub(crate) fn check(asked: &Asked, answer: &Answer, history: &History, settings:
     let number = asked.ask.number();
     let is_own = |record: &Record| record.saw.number() == number;
     for record in source.both() {
+        let (whose, who) = (record.saw.principal(), asked.ask.principal());
+        Rule::Principal.holds_if(whose == who, || format!("forward {} is for {whose:?}", record.number))?;
         let key = record.saw.key();
         Rule::Key.holds_if(key == asked.ask.key(), || format!("forward {} is of {key}", record.number))?;
         if !is_own(record) {
@@ -145,9 +152,10 @@ pub(crate) fn check(asked: &Asked, answer: &Answer, history: &History, settings:
     }
     if !is_own(&source.latest) {
         may_be_reused(asked, answer, &source, settings)?;
-        is_not_invalidated(asked, &source.latest, history, settings)?;
+        is_not_invalidated(asked, &source.latest, history)?;
     }
-    is_confirmed(asked, &source, history, settings)?;
+    is_not_purged(asked, answer, &source, history)?;
+    is_confirmed(asked, &source, history)?;
     has_the_fields(answer, &source)?;
     content::check(asked, answer, &source)
 }
@@ -165,7 +173,7 @@ fn source(answer: &Answer, history: &History) -> Result<Option<Source>, Violatio
 }
 
 impl Source {
-    fn both(&self) -> impl Iterator<Item = &Record> {
+    pub(crate) fn both(&self) -> impl Iterator<Item = &Record> {
         let first = self.first.as_deref().filter(|first| first.number != self.latest.number);
         first.into_iter().chain([&*self.latest])
     }
@@ -198,6 +206,7 @@ fn may_be_stored(record: &Record, settings: &Settings) -> Verdict {
     of(Rule::Key, !saw.has_unkeyed_content(), "had content")?;
     of(Rule::Wish, !(settings.honours_wishes && saw.wish() == "no-store"), "was not to be stored")?;
     of(Rule::Key, saw.tenant().is_some(), "is of nobody known")?;
+    of(Rule::Principal, saw.principal() != Principal::Nobody, "is for nobody known")?;
     of(Rule::Private, !control.is_private, "is private")?;
     of(Rule::Private, !record.sets_cookie(), "sets a cookie")?;
     of(Rule::Variant, !record.vary.contains(&"*"), "is like no other")?;
@@ -327,28 +336,8 @@ fn has_its_age(asked: &Asked, answer: &Answer, record: &Record) -> Verdict {
     })
 }
 
-/// RFC 9111 §4.4: nothing that began before a change that was known when the request was sent.
-fn is_not_invalidated(asked: &Asked, record: &Record, history: &History, settings: &Settings) -> Verdict {
-    let covers = |change: &Invalidation| {
-        if change.process == asked.process {
-            return record.began < change.answered && change.received < asked.sent;
-        }
-        // Other processes know by the store, and by clocks that agree to the millisecond. Keys with fields in them are
-        // not seen elsewhere.
-        let is_seen = |after: Duration| change.received_at + after < asked.sent_at;
-        settings.seen_elsewhere.is_some_and(is_seen)
-            && record.began + 2 * MILLI < change.answered
-            && !is_keyed(asked.ask.uri.path())
-            && !asked.ask.headers.contains_key("x-forwarded-host")
-    };
-    let change = history.invalidation(&asked.ask.target(), covers);
-    Rule::Invalidated.holds_if(change.is_none(), || {
-        format!("forward {} began at {}, before {change:?}", record.number, record.began)
-    })
-}
-
 /// RFC 9111 §4.3.4 and §4.3.5: the last word is of the same resource, version and representation.
-fn is_confirmed(asked: &Asked, source: &Source, history: &History, settings: &Settings) -> Verdict {
+fn is_confirmed(asked: &Asked, source: &Source, history: &History) -> Verdict {
     let Source { first: Some(first), latest } = source else { return Ok(()) };
     if first.number == latest.number {
         return Ok(());
@@ -364,13 +353,17 @@ fn is_confirmed(asked: &Asked, source: &Source, history: &History, settings: &Se
         return of(first.version == latest.version, "another version");
     }
     // Nothing but a HEAD that names no validator: what was invalid stays so.
-    is_not_invalidated(asked, first, history, settings)
+    is_not_invalidated(asked, first, history)
 }
 
 /// Each field is what the last word has said of it, or the first where the last says nothing. None is anybody else's.
 fn has_the_fields(answer: &Answer, source: &Source) -> Verdict {
     let (base, latest) = (source.base(), &source.latest);
     let of = |name: &HeaderName| if latest.headers.contains_key(name) { &latest.headers } else { &base.headers };
+    // They are nobody else's concern.
+    let has_tags = [SURROGATE_KEY, CACHE_TAG].iter().any(|name| answer.headers.contains_key(name));
+    let is_of_cache = answer.cache.is_some_and(|cache| cache.is_hit() || cache.is_collapsed());
+    Rule::Fields.holds_if(!(has_tags && is_of_cache), || "the tags are there".to_owned())?;
     for name in answer.headers.keys().filter(|name| !is_made_here(name)) {
         let said = of(name).get_all(name);
         let holds = answer.headers.get_all(name).iter().eq(said.iter());
@@ -379,7 +372,8 @@ fn has_the_fields(answer: &Answer, source: &Source) -> Verdict {
     if matches!(answer.status.as_u16(), 304 | 416) {
         return Ok(());
     }
-    for name in base.headers.keys().chain(latest.headers.keys()).filter(|name| !is_made_here(name)) {
+    let is_left_out = |name: &HeaderName| is_made_here(name) || [SURROGATE_KEY, CACHE_TAG].contains(name);
+    for name in base.headers.keys().chain(latest.headers.keys()).filter(|name| !is_left_out(name)) {
         Rule::Fields.holds_if(answer.headers.contains_key(name), || format!("{name} is gone"))?;
     }
     Ok(())

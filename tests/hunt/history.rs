@@ -1,4 +1,4 @@
-//! What has really happened: each forward, and each invalidation that its client knows of.
+//! What has really happened: each forward, and all that was invalidated or purged, from when that is known.
 
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -19,22 +19,31 @@ use crate::{
 
 /// A clock that goes on by a microsecond whenever somebody looks, and by more when it is told to: no two moments are the
 /// same, so that the order of all that happens is known. Moments are nanoseconds.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ticks(Arc<AtomicU64>);
+#[derive(Clone, Debug)]
+pub(crate) struct Ticks {
+    start: SystemTime,
+    passed: Arc<AtomicU64>,
+}
 
 impl Ticks {
+    /// A little ahead of the system's clock: where a memcached has no fences, a store takes all that began before now for
+    /// purged, by that clock.
+    fn begin() -> Self {
+        Self { start: SystemTime::now() + Duration::from_secs(60), passed: Arc::default() }
+    }
+
     pub(crate) fn tick(&self) -> u64 {
-        self.0.fetch_add(1_000, SeqCst)
+        self.passed.fetch_add(1_000, SeqCst)
     }
 
     pub(crate) fn advance(&self, millis: u64) {
-        self.0.fetch_add(millis * MILLI, SeqCst);
+        self.passed.fetch_add(millis * MILLI, SeqCst);
     }
 }
 
 impl microcache::Clock for Ticks {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + START + Duration::from_nanos(self.tick())
+        self.start + Duration::from_nanos(self.tick())
     }
 }
 
@@ -60,6 +69,8 @@ pub(crate) struct Record {
     pub(crate) control: &'static Control,
     /// The fields that it varies on.
     pub(crate) vary: &'static [&'static str],
+    /// By which it can be purged.
+    pub(crate) tags: Vec<&'static str>,
     /// What the origin said in `Age`.
     pub(crate) age: u64,
     /// The first and the last byte of the whole, if this is a part.
@@ -100,16 +111,20 @@ impl Record {
     }
 }
 
-/// An unsafe request that has succeeded (RFC 9111 §4.4).
+/// An unsafe request that has succeeded (RFC 9111 §4.4), or a purge.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Invalidation {
-    /// When its response left the origin: what began earlier is invalid.
-    pub(crate) answered: u64,
-    /// When its client knew.
-    pub(crate) received: u64,
-    pub(crate) received_at: Instant,
+pub(crate) struct Ending {
+    /// What began earlier has ended: the response left the origin then, or the purge was made.
+    pub(crate) before: u64,
+    /// When it was known to whoever asked for it.
+    pub(crate) known: u64,
+    pub(crate) known_at: Instant,
     /// Through which cache it came.
     pub(crate) process: usize,
+    /// How long after it is known here the other process knows; none if that need not.
+    pub(crate) elsewhere: Option<Duration>,
+    /// What has ended is stale, and not gone.
+    pub(crate) is_soft: bool,
 }
 
 type Sharded<K, V> = Box<[Mutex<HashMap<K, V>>]>;
@@ -122,18 +137,18 @@ pub(crate) struct History {
     forwards: AtomicU64,
     records: Sharded<u64, Arc<Record>>,
     versions: Box<[AtomicU64]>,
-    invalidated: Sharded<String, Vec<Invalidation>>,
+    endings: Sharded<String, Vec<Ending>>,
 }
 
 impl History {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            ticks: Ticks::default(),
+            ticks: Ticks::begin(),
             seed,
             forwards: AtomicU64::new(0),
             records: (0..SHARDS).map(|_| Mutex::default()).collect(),
             versions: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
-            invalidated: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            endings: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -162,20 +177,21 @@ impl History {
         &self.versions[place(hash(target.as_bytes()))]
     }
 
-    pub(crate) fn invalidate(&self, target: String, invalidation: Invalidation) {
-        let mut shard = self.invalidated[place(hash(target.as_bytes()))].lock().unwrap();
-        let known = shard.entry(target).or_default();
+    /// Something has ended: all that the scope names.
+    pub(crate) fn end(&self, scope: String, ending: Ending) {
+        let mut shard = self.endings[place(hash(scope.as_bytes()))].lock().unwrap();
+        let known = shard.entry(scope).or_default();
         // The old ones only matter to requests that take very long.
         if known.len() == REMEMBERED {
             known.remove(0);
         }
-        known.push(invalidation);
+        known.push(ending);
     }
 
-    /// An invalidation of `target` that this holds for.
-    pub(crate) fn invalidation(&self, target: &str, holds: impl Fn(&Invalidation) -> bool) -> Option<Invalidation> {
-        let shard = self.invalidated[place(hash(target.as_bytes()))].lock().unwrap();
-        shard.get(target)?.iter().rev().find(|invalidation| holds(invalidation)).copied()
+    /// An ending of what the scope names that this holds for.
+    pub(crate) fn ending(&self, scope: &str, holds: impl Fn(&Ending) -> bool) -> Option<Ending> {
+        let shard = self.endings[place(hash(scope.as_bytes()))].lock().unwrap();
+        shard.get(scope)?.iter().rev().find(|ending| holds(ending)).copied()
     }
 }
 
@@ -198,19 +214,17 @@ fn place(number: u64) -> usize {
 pub(crate) const SECOND: u64 = 1_000 * MILLI;
 pub(crate) const MILLI: u64 = 1_000_000;
 
-/// 2020-09-13T12:26:40Z.
-const START: Duration = Duration::from_secs(1_600_000_000);
-
 const SHARDS: u64 = 64;
 const REMEMBERED: usize = 128;
 
 /// The fields that the content tells of.
-const SHOWN: [&str; 11] = [
+const SHOWN: [&str; 12] = [
     "x-ask",
     "x-tenant",
     "host",
     "authorization",
     "cookie",
+    "x-user",
     "accept-encoding",
     "accept-language",
     "x-flavour",

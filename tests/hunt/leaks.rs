@@ -22,6 +22,8 @@ pub(crate) enum Leak {
     OtherPaths,
     /// The store gives another variant than the one that it was asked for.
     OtherVariants,
+    /// The store answers with what it has for another user.
+    OtherPrincipals,
     /// The cache does not see what a response varies on.
     NoVary,
     /// The cache does not see that a response is private, or sets a cookie.
@@ -30,6 +32,8 @@ pub(crate) enum Leak {
     HiddenCredentials,
     /// Unsafe requests do not come through the cache.
     UnseenChanges,
+    /// Purges do not come through.
+    IgnoredPurges,
     /// Time stands still for the cache.
     FrozenClock,
     /// The origin takes every entity tag for the current one.
@@ -41,15 +45,17 @@ pub(crate) enum Leak {
 }
 
 impl Leak {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::OtherTenants,
         Self::OtherQueries,
         Self::OtherPaths,
         Self::OtherVariants,
+        Self::OtherPrincipals,
         Self::NoVary,
         Self::NotPrivate,
         Self::HiddenCredentials,
         Self::UnseenChanges,
+        Self::IgnoredPurges,
         Self::FrozenClock,
         Self::AnyTagHolds,
         Self::SwappedBodies,
@@ -61,10 +67,12 @@ impl Leak {
         Some(match self {
             Self::OtherTenants | Self::OtherQueries | Self::OtherPaths => Rule::Key,
             Self::OtherVariants => return None,
+            Self::OtherPrincipals => Rule::Principal,
             Self::NoVary => Rule::Variant,
             Self::NotPrivate => Rule::Private,
             Self::HiddenCredentials => Rule::Credentials,
             Self::UnseenChanges => Rule::Invalidated,
+            Self::IgnoredPurges => Rule::Purged,
             Self::FrozenClock => Rule::Stale,
             Self::AnyTagHolds => Rule::Confirmed,
             Self::SwappedBodies | Self::TruncatedBodies => Rule::Content,
@@ -100,6 +108,10 @@ impl Leak {
             Self::OtherVariants => {
                 let at = [key.find("|n:"), key.find("|v:")].into_iter().flatten().min()?;
                 Some(format!("{}|variant", &key[..at]))
+            }
+            Self::OtherPrincipals => {
+                let (before, principal) = key.split_once("|p:")?;
+                Some(format!("{before}{}", principal.find('|').map_or("", |at| &principal[at..])))
             }
             _ => None,
         }

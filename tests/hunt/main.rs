@@ -8,11 +8,13 @@ mod body;
 mod caches;
 mod checker;
 mod content;
+mod endings;
 mod history;
 mod leaks;
 #[expect(dead_code, reason = "each crate of tests uses its part")]
 #[path = "../common/memcached.rs"]
 mod memcached;
+mod operator;
 mod origin;
 mod run;
 mod tally;
@@ -46,6 +48,14 @@ async fn whatever_happens_no_answer_is_one_that_its_request_must_not_have() {
     assert!(tally.violations.is_empty(), "{}", tally.report());
     // All of it happens, or the hunt has nothing to find.
     for name in [
+        "purges of all",
+        "purges of a tenant",
+        "purges of a tag",
+        "purges of a URL",
+        "purges of a request",
+        "hard purges",
+        "soft purges",
+        "hits of a principal",
         "answers",
         "hits",
         "stale hits",
@@ -77,7 +87,9 @@ async fn nor_where_two_processes_share_a_memcached() {
     let tally = run(rounds).await;
 
     assert!(tally.violations.is_empty(), "{}", tally.report());
-    assert!(tally.of("hits") > 0, "{:?}", tally.counts);
+    for name in ["hits", "stored", "purges elsewhere", "hard purges", "soft purges", "hits of a principal"] {
+        assert!(tally.of(name) > 0, "{name}: {:?}", tally.counts);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

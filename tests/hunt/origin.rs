@@ -154,8 +154,7 @@ fn draw(saw: Ask, dice: &mut Dice, (number, version, began): (u64, u64, u64), le
     let mut status = if saw.is_safe() { status(&saw, dice) } else { dice.pick(&UNSAFE_STATUSES) };
     let mut headers = HeaderMap::new();
     let mut length = LENGTHS[usize::try_from(hash(saw.target().as_bytes()) % 8).unwrap()];
-    let mut part = None;
-    let mut validators = HeaderMap::new();
+    let (mut part, mut validators) = (None, HeaderMap::new());
     if matches!(saw.method, Method::GET | Method::HEAD) && status == 200 {
         add_validators(&mut validators, &saw, version);
         headers.clone_from(&validators);
@@ -202,6 +201,7 @@ fn draw(saw: Ask, dice: &mut Dice, (number, version, began): (u64, u64, u64), le
         arrived: AtomicU64::new(0),
         ended_at: OnceLock::new(),
         status: StatusCode::from_u16(status).unwrap(),
+        tags: add_tags(&mut headers, &saw, dice),
         headers,
         validators,
         control,
@@ -229,6 +229,9 @@ fn character(saw: &Ask, dice: &mut Dice) -> (&'static Control, &'static [&'stati
         "/minute" => (2, &["accept-encoding"]),
         "/langs" => (3, &["accept-language", "x-flavour"]),
         "/keyed/list" => (0, &["Accept-Encoding"]),
+        "/own/token" => (0, &[]),
+        "/own/session" => (1, &[]),
+        "/own/named" => (2, &[]),
         "/mine" if is_of_one => (4, &["cookie"]),
         "/mine" => (1, &["cookie", "authorization"]),
         _ => (5, &[]),
@@ -251,7 +254,7 @@ fn add_validators(headers: &mut HeaderMap, saw: &Ask, version: u64) {
     let reads: &[&str] = match saw.uri.path() {
         "/minute" | "/keyed/list" => &["accept-encoding", "x-region", "cookie"],
         "/langs" => &["accept-language", "x-flavour"],
-        "/mine" => &["cookie", "authorization"],
+        "/mine" | "/own/session" => &["cookie", "authorization"],
         _ => &[],
     };
     for name in reads {
@@ -259,7 +262,7 @@ fn add_validators(headers: &mut HeaderMap, saw: &Ask, version: u64) {
     }
     let tag = format!("\"{:x}\"", hash(read.as_bytes()));
     match saw.uri.path() {
-        "/minute" | "/mine" | "/live" => _ = headers.insert(header::ETAG, value(&tag)),
+        "/minute" | "/mine" | "/live" | "/own/session" => _ = headers.insert(header::ETAG, value(&tag)),
         "/langs" => _ = headers.insert(header::ETAG, value(&format!("W/{tag}"))),
         "/stale/news" | "/stale/old" => {
             let changed = std::time::UNIX_EPOCH + Duration::from_secs(1_500_000_000 + version);
@@ -283,6 +286,22 @@ fn one_part(range: &str, length: usize) -> Option<(usize, usize)> {
     ranges(range, length).and_then(|parts| if let [part] = parts[..] { Some(part) } else { None })
 }
 
+/// By what the response can be purged: by nothing, or by one tag that all of the resource has, and maybe another.
+fn add_tags(headers: &mut HeaderMap, saw: &Ask, dice: &mut Dice) -> Vec<&'static str> {
+    if matches!(saw.uri.path(), "/plain" | "/live") {
+        return Vec::new();
+    }
+    let mut tags = vec![TAGS[usize::try_from(hash(saw.target().as_bytes()) % 4).unwrap()]];
+    if dice.one_in(2) {
+        tags.push(dice.pick(&TAGS));
+    }
+    match dice.roll(2) {
+        0 => headers.insert(SURROGATE_KEY, value(&tags.join(" "))),
+        _ => headers.insert(CACHE_TAG, value(&tags.join(", "))),
+    };
+    tags
+}
+
 /// Names another resource of the same host, and one of another.
 fn add_locations(headers: &mut HeaderMap, dice: &mut Dice) {
     let path = dice.pick(&PATHS);
@@ -303,6 +322,12 @@ pub(crate) fn value(text: &str) -> HeaderValue {
 pub(crate) const FORWARD: HeaderName = HeaderName::from_static("x-forward");
 /// The last forward that said something of it.
 pub(crate) const CONFIRMED: HeaderName = HeaderName::from_static("x-confirmed");
+
+/// For the cache alone.
+pub(crate) const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+pub(crate) const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
+pub(crate) const TAGS: [&str; 4] = ["lamp", "desk", "list", "sale"];
 
 const UNSAFE_STATUSES: [u16; 8] = [200, 200, 201, 204, 303, 404, 409, 500];
 

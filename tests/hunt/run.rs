@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use microcache::{Cache, CacheBody, CacheHandle, CacheLayer, CacheStatus};
+use microcache::{Cache, CacheBody, CacheHandle, CacheLayer, CacheStatus, Reach};
 use tokio::{task::JoinSet, time::timeout};
 use tower::{Layer, Service};
 
@@ -21,11 +21,13 @@ use crate::{
     body::Made,
     caches::layers,
     checker::{Answer, Asked, End, Rule, Settings, Violation, check},
-    history::{History, Invalidation},
+    endings::invalidated,
+    history::{Ending, History},
     leaks::{Hidden, Leak},
+    operator::Order,
     origin::{CONFIRMED, FORWARD, Failed, Origin},
     tally::Tally,
-    world::{Ask, Carried, Dice, is_keyed_by_content},
+    world::{Ask, Carried, Dice, Principal, is_keyed_by_content},
 };
 
 /// One cache, or two on one server, and what its clients do.
@@ -57,6 +59,7 @@ pub(crate) async fn run(round: Round) -> Tally {
             history: Arc::clone(&history),
             settings,
             dice: Dice::new(round.seed ^ number.wrapping_mul(0x2545_f491_4f6c_dd1d)).in_fashion(round.seed),
+            operator: Dice::new(!round.seed ^ number.wrapping_mul(0x9e37_79b9)).in_fashion(round.seed),
             remembered: None,
             tally: Tally::default(),
         };
@@ -82,6 +85,8 @@ struct Client {
     history: Arc<History>,
     settings: Settings,
     dice: Dice,
+    /// Apart, so that as much is purged whatever else happens.
+    operator: Dice,
     /// The last entity tag that it was given.
     remembered: Option<HeaderValue>,
     tally: Tally,
@@ -90,6 +95,9 @@ struct Client {
 impl Client {
     async fn run(mut self, number: u64) -> Tally {
         for index in 0..self.round.requests {
+            if let Some(order) = Order::draw(&mut self.operator) {
+                self.purge(order).await;
+            }
             // Now and then many ask for the same at about the same time.
             let is_in_a_crowd = self.dice.one_in(4);
             let crowd = Dice::new(self.round.seed ^ (index / 2)).in_fashion(self.round.seed);
@@ -184,17 +192,47 @@ impl Client {
             return;
         }
         let Some(record) = headers.get(FORWARD).and_then(|number| self.history.record(number)) else { return };
-        let received = self.history.ticks.tick();
-        let (process, received_at) = (asked.process, Instant::now());
-        let invalidation = Invalidation { answered: record.answered, received, received_at, process };
+        let ending = self.ending(record.answered, asked.process, self.settings.seen_elsewhere);
         self.tally.count("changes", 1);
-        self.history.invalidate(asked.ask.target(), invalidation);
+        self.history.end(invalidated(&asked.ask), ending);
         // RFC 9111 §4.4: that, too, is changed.
         if let Some(location) = headers.get(header::LOCATION) {
             let mut named = asked.ask.clone();
             named.uri = location.to_str().unwrap().parse().unwrap();
-            self.history.invalidate(named.target(), invalidation);
+            self.history.end(invalidated(&named), ending);
         }
+    }
+
+    /// What began before has ended, as is known now.
+    fn ending(&self, before: u64, process: usize, elsewhere: Option<Duration>) -> Ending {
+        let known = self.history.ticks.tick();
+        Ending { before, known, known_at: Instant::now(), process, elsewhere, is_soft: false }
+    }
+
+    /// Purges through any cache. It counts there when the call returns, and elsewhere as the answer says.
+    async fn purge(&mut self, order: Order) {
+        let Order { purge, scope, is_soft, name } = order;
+        let process = usize::try_from(self.operator.roll(self.caches.len() as u64)).unwrap();
+        let before = self.history.ticks.tick();
+        let is_ignored = self.round.leak == Some(Leak::IgnoredPurges);
+        let told = (!is_ignored).then(|| self.handles[process].purge(purge));
+        self.history.end(scope.clone(), Ending { is_soft, ..self.ending(before, process, None) });
+        self.tally.count(name, 1);
+        self.tally.count(if is_soft { "soft purges" } else { "hard purges" }, 1);
+        // Whether or not it is waited for.
+        let Some(told) = told.filter(|_| !self.operator.one_in(4)) else { return };
+        let problem = match timeout(PATIENCE, told).await {
+            Ok(Ok(purged)) => {
+                let Reach::Within(elsewhere) = purged.others() else { return };
+                self.tally.count("purges elsewhere", 1);
+                let ending = self.ending(before, process, Some(elsewhere));
+                return self.history.end(scope, Ending { is_soft, ..ending });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(late) => late.to_string(),
+        };
+        let violation = Violation { rule: Rule::End, detail: format!("{scope}: {problem}") };
+        self.tally.violation(&violation, || format!("{:?}\n{:?}", self.round, self.settings));
     }
 
     fn waits_for_ever(&mut self, asked: &Asked, what: &str) {
@@ -204,7 +242,7 @@ impl Client {
 
     fn judge(&mut self, asked: &Asked, answer: &Answer) {
         self.tally.count("answers", 1);
-        for name in kinds(answer) {
+        for name in kinds(asked, answer) {
             self.tally.count(name, 1);
         }
         if let Err(violation) = check(asked, answer, &self.history, &self.settings) {
@@ -223,13 +261,14 @@ impl Client {
 }
 
 /// What is worth counting in an answer.
-fn kinds(answer: &Answer) -> impl Iterator<Item = &'static str> {
+fn kinds(asked: &Asked, answer: &Answer) -> impl Iterator<Item = &'static str> {
     let cache = answer.cache.unwrap_or_default();
     let has_cache = answer.cache.is_some();
     let is_confirmed = answer.headers.contains_key(FORWARD) && answer.headers.contains_key(CONFIRMED);
     [
         (has_cache && cache.is_hit() && cache.ttl().is_some_and(|ttl| ttl > 0), "hits"),
         (has_cache && cache.is_hit() && cache.ttl().is_some_and(|ttl| ttl <= 0), "stale hits"),
+        (has_cache && cache.is_hit() && matches!(asked.ask.principal(), Principal::User(_)), "hits of a principal"),
         (cache.detail() == Some("stale-if-error"), "stale if error"),
         (cache.is_collapsed(), "collapsed"),
         (is_confirmed, "confirmed"),

@@ -91,7 +91,9 @@ impl Ask {
             say("x-tenant", tenant);
         }
         for (name, one_in, values) in FIELDS {
-            if dice.one_in(*one_in) {
+            // Where it counts who asks, most say so.
+            let tells = path.starts_with("/own/") && ["authorization", "cookie", "x-user"].contains(name);
+            if dice.one_in(if tells { 2 } else { *one_in }) {
                 say(name, dice.pick_popular(values));
             }
         }
@@ -191,20 +193,52 @@ impl Ask {
         cookies.split(';').map(str::trim).filter(|cookie| !cookie.is_empty())
     }
 
+    /// Who within the tenant is asking.
+    pub(crate) fn principal(&self) -> Principal<'_> {
+        let told = match self.uri.path() {
+            "/own/token" => self.text("authorization"),
+            "/own/session" => {
+                let mut sessions = self.cookies().filter(|cookie| cookie.starts_with("sid="));
+                // Of two, nobody knows which the origin takes.
+                sessions.next().filter(|_| sessions.next().is_none()).unwrap_or("-")
+            }
+            "/own/named" => self.text("x-user"),
+            _ => return Principal::Anybody,
+        };
+        if told == "-" { Principal::Nobody } else { Principal::User(told) }
+    }
+
+    /// Whether it has an `Authorization` that the principal does not account for.
     pub(crate) fn has_authorization(&self) -> bool {
-        self.headers.contains_key(header::AUTHORIZATION)
+        let is_accounted_for = matches!(self.uri.path(), "/own/token" | "/own/named");
+        self.headers.contains_key(header::AUTHORIZATION) && !is_accounted_for
     }
 
     /// Whether it has a cookie that is neither in the key nor declared irrelevant.
     pub(crate) fn has_cookie(&self) -> bool {
-        let is_known = |cookie: &str| cookie.starts_with("lang=") || cookie.starts_with("theme=");
-        self.cookies().any(|cookie| !(is_keyed(self.uri.path()) && is_known(cookie)))
+        let known: &[&str] = match self.uri.path() {
+            "/own/session" => &["sid="],
+            "/own/named" => return false,
+            path if is_keyed(path) => &["lang=", "theme="],
+            _ => &[],
+        };
+        self.cookies().any(|cookie| !known.iter().any(|name| cookie.starts_with(name)))
     }
 
     /// Whether it says the same as `other` in a field that a response varies on (RFC 9111 §4.1).
     pub(crate) fn means_the_same(&self, other: &Self, name: &str) -> bool {
         meaning(name, self.text(name)) == meaning(name, other.text(name))
     }
+}
+
+/// Who within a tenant is asking, where the policy wants to know. By hand, so that it is not the crate's reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Principal<'a> {
+    /// It does not count who.
+    Anybody,
+    /// The request does not tell, or tells it in two ways.
+    Nobody,
+    User(&'a str),
 }
 
 fn method(dice: &mut Dice) -> &'static str {
@@ -280,8 +314,21 @@ const TENANTS: [Option<&str>; 16] = {
 
 const HOSTS: [&str; 3] = ["shop.example", "Shop.Example", "other.example"];
 
-pub(crate) const PATHS: [&str; 9] =
-    ["/plain", "/stale/news", "/minute", "/langs", "/stale/old", "/keyed/list", "/ask", "/mine", "/live"];
+/// Those below `/own/` have a policy by principal.
+pub(crate) const PATHS: [&str; 12] = [
+    "/plain",
+    "/own/session",
+    "/stale/news",
+    "/minute",
+    "/own/token",
+    "/langs",
+    "/stale/old",
+    "/keyed/list",
+    "/own/named",
+    "/ask",
+    "/mine",
+    "/live",
+];
 
 pub(crate) const QUERIES: [Option<&str>; 14] = [
     None,
@@ -306,8 +353,18 @@ const FIELDS: &[(&str, u64, &[&str])] = &[
     (
         "cookie",
         12,
-        &["sid=1", "lang=de", "sid=2", "theme=dark", "lang=en; sid=1", "lang=de; theme=dark", "lang=de;theme=light"],
+        &[
+            "sid=1",
+            "lang=de",
+            "sid=2",
+            "theme=dark",
+            "lang=en; sid=1",
+            "lang=de; theme=dark",
+            "lang=de;theme=light",
+            "sid=1; sid=2",
+        ],
     ),
+    ("x-user", 16, &["ann", "bob"]),
     ("accept-encoding", 3, &["gzip, br", "br, gzip", "gzip", "GZIP", "x-gzip", "gzip;q=1, br", "gzip;q=0"]),
     ("accept-language", 3, &["de", "DE", "en", "de, en;q=0.5", "en;q=0.5,de", "en, de"]),
     ("x-flavour", 4, &["a", "A", "a, b", ""]),

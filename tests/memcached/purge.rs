@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use microcache::{
-    CacheHandle, CacheKey, CacheLayer, Fence, Lease, MemcachedStore, MemoryStore, Peek, Policy, Purge, PurgeErrorKind,
-    Put, Reach, Store, StoreError, Stored, Tenant, Tiered,
+    CacheHandle, CacheLayer, MemcachedStore, MemoryStore, Policy, Purge, PurgeErrorKind, Reach, Store, Tenant, Tiered,
 };
 use tokio::{sync::Semaphore, time::sleep};
 use tower::Layer;
 
 use crate::{
-    common::{Origin, TestBody, TestCache, ask, get, reply, settle, status, text},
+    common::{Gated, Origin, TestBody, TestCache, ask, get, reply, settle, status, text},
     lease::until,
     memcached::Memcached,
     shared::{PATIENCE, settle_io},
@@ -72,34 +71,6 @@ enum Stage {
 }
 
 const STAGES: [Stage; 4] = [Stage::Asked, Stage::Head, Stage::Body, Stage::Put];
-
-/// A store whose puts wait while it is closed.
-struct Gated<S>(S, Arc<Semaphore>);
-
-impl<S: Store> Store for Gated<S> {
-    fn peek(&self, key: &CacheKey) -> Peek {
-        self.0.peek(key)
-    }
-    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
-        self.0.get(key).await
-    }
-    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        let _permit = self.1.acquire().await;
-        self.0.put(key, stored).await
-    }
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.0.remove(key).await
-    }
-    async fn fence(&self, fence: &Fence) -> Result<(), StoreError> {
-        self.0.fence(fence).await
-    }
-    fn is_shared(&self) -> bool {
-        self.0.is_shared()
-    }
-    async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
-        self.0.lease(key, lifetime).await
-    }
-}
 
 /// A fill is in flight in one process, another purges, the fill lands, others ask.
 async fn late<S: Store>(store: impl Fn() -> S, stage: Stage, purge: Purge, is_soft: bool, case: &str) {
@@ -212,5 +183,27 @@ async fn a_server_that_does_not_answer_is_an_error_and_is_told_when_it_does() {
     memcached.resume();
 
     sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(other.answers("newer").await, "new");
+}
+
+#[tokio::test]
+async fn what_another_process_confirms_before_it_knows_of_a_purge_is_not_used_after_it() {
+    let memcached = Memcached::start(&[]);
+    let (mut one, mut other) = (process(far(&memcached, "case")), process(far(&memcached, "case")));
+    let to_be_confirmed = [("cache-control", "no-cache"), ("etag", "\"a\""), LAMP[1]];
+    other.origin.queue([reply(200, &to_be_confirmed, "old"), reply(304, &to_be_confirmed, "")]);
+    for _ in 0..2 {
+        assert_eq!(text(ask(&mut other.cache, get("/a")).await).await.unwrap(), "old");
+    }
+    sleep(Duration::from_millis(3)).await;
+
+    let purged = one.handle.purge(Purge::tag("lamp")).await.unwrap();
+    sleep(Duration::from_millis(3)).await;
+    other.origin.queue([reply(304, &[LAMP[0], LAMP[1], ("etag", "\"a\"")], "")]);
+    drop(ask(&mut other.cache, get("/a")).await);
+    reached(purged.others()).await;
+
+    assert_eq!(one.answers("new").await, "new");
+    settle_io().await;
     assert_eq!(other.answers("newer").await, "new");
 }

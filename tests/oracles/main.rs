@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod date;
+mod drawn;
 mod model;
 mod reference;
 mod said;

@@ -129,25 +129,6 @@ enum Stage {
     Put,
 }
 
-/// A store whose puts wait while it is closed.
-struct Gated<S>(S, Arc<Semaphore>);
-
-impl<S: Store> Store for Gated<S> {
-    fn peek(&self, key: &CacheKey) -> Peek {
-        self.0.peek(key)
-    }
-    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
-        self.0.get(key).await
-    }
-    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        let _permit = self.1.acquire().await;
-        self.0.put(key, stored).await
-    }
-    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.0.remove(key).await
-    }
-}
-
 /// A fill is in flight, the purge comes, somebody joins, the fill lands.
 async fn late(store: impl Store, stage: Stage, purge: Purge, joins: bool, is_soft: bool) {
     let gate = Arc::new(Semaphore::new(if matches!(stage, Stage::Put) { 0 } else { 1 }));
@@ -578,6 +559,20 @@ async fn a_304_changes_the_tags_that_it_says_and_leaves_the_others() {
             assert_eq!(shop.answers(get("/a"), "new").await.1, ends, "{news:?} {tag}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_304_gives_a_tag_that_was_purged_before_is_made_anew() {
+    let mut shop = shop(memory(), Policy::new());
+    shop.stores(get("/a"), &[LAMP[0], ("etag", "\"1\"")], "old").await;
+    shop.handle.purge(Purge::tag("lamp")).await.unwrap();
+    assert_eq!(shop.answers(get("/a"), "new").await, ("old".to_owned(), false));
+    shop.clock.advance(61 * SECOND);
+    shop.origin.queue([reply(304, &[("etag", "\"1\""), LAMP[0], LAMP[1]], "")]);
+    assert_eq!(text(ask(&mut shop.cache, get("/a")).await).await.unwrap(), "old");
+
+    assert_eq!(shop.answers(get("/a"), "new").await, ("new".to_owned(), true));
+    assert_eq!(shop.answers(get("/a"), "newer").await, ("new".to_owned(), false));
 }
 
 #[tokio::test]

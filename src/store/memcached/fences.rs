@@ -112,7 +112,11 @@ impl Raised {
 
 /// What the fences of its tenant and those for all do to what is stored, or to be stored, under a key.
 pub(super) fn cover(all: &Raised, tenant: &Raised, key: &CacheKey, stored: &Stored) -> Option<Cover> {
-    let began = units::millis(stored.began());
+    Cover::of_confirmed(stored.brought(), stored.began(), |began| cover_of(all, tenant, key, stored, began))
+}
+
+fn cover_of(all: &Raised, tenant: &Raised, key: &CacheKey, stored: &Stored, began: SystemTime) -> Option<Cover> {
+    let began = units::millis(began);
     // Within a millisecond nobody knows the order.
     let by = |hard: u64, soft: u64| match began {
         _ if began <= hard => Some(Cover::Hard),

@@ -29,6 +29,7 @@ fn response(began: u64, bytes: usize) -> Stored {
         has_status_place: false,
         nominated: Nominated::default(),
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(began),
+        brought: SystemTime::UNIX_EPOCH + Duration::from_secs(began),
         response_time: SystemTime::UNIX_EPOCH,
         initial_age: Duration::ZERO,
         freshness_lifetime: Duration::from_secs(60),

@@ -29,6 +29,7 @@ struct Head<'a> {
     /// What the request said in these. The normal form is made anew, so that it is always that of the lines.
     nominated_lines: Vec<Line<'a>>,
     began: u64,
+    brought: u64,
     response_time: u64,
     initial_age: u64,
     freshness_lifetime: u64,
@@ -55,6 +56,7 @@ pub(super) fn write(head: &StoredHead) -> Vec<u8> {
         nominated: head.nominated.names().map(HeaderName::as_str).collect(),
         nominated_lines: lines(head.nominated.lines()),
         began: units::millis(head.began),
+        brought: units::millis(head.brought),
         response_time: units::millis(head.response_time),
         initial_age: units::at_least(head.initial_age),
         freshness_lifetime: units::at_most(head.freshness_lifetime),
@@ -76,13 +78,15 @@ pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
     let StalenessInMillis { is_forbidden, while_revalidate, if_error, is_immutable } = head.staleness;
     let fields = header_map(&head.fields, kept)?;
     let names = sorted_names(&head.nominated)?;
-    has_places(&fields, head.has_status_place).then_some(())?;
+    // Nothing is confirmed before it is there.
+    (has_places(&fields, head.has_status_place) && head.brought <= head.began).then_some(())?;
     Some(StoredHead {
         status: StatusCode::from_u16(head.status).ok()?,
         headers: compact(fields),
         has_status_place: head.has_status_place,
         nominated: Nominated::new(&names, &header_map(&head.nominated_lines, None)?),
         began: units::time(head.began)?,
+        brought: units::time(head.brought)?,
         response_time: units::time(head.response_time)?,
         initial_age: Duration::from_millis(head.initial_age),
         freshness_lifetime: Duration::from_millis(head.freshness_lifetime),

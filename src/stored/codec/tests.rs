@@ -32,6 +32,7 @@ fn head(fields: HeaderMap, nominated: Nominated) -> StoredHead {
         has_status_place,
         nominated,
         began: at(1),
+        brought: at(0),
         response_time: at(1_234),
         initial_age: Duration::from_millis(567),
         freshness_lifetime: Duration::from_millis(3_600_001),
@@ -577,6 +578,7 @@ fn any_response() -> impl Strategy<Value = Stored> {
             let head = StoredHead {
                 status: StatusCode::from_u16(status).unwrap(),
                 began: units::time(began).unwrap(),
+                brought: units::time(began / 2).unwrap(),
                 response_time: units::time(response_time).unwrap(),
                 initial_age: Duration::from_millis(initial_age),
                 freshness_lifetime: Duration::from_millis(lifetime),
