@@ -6,7 +6,11 @@ use super::{
     Inner, MemcachedStore, address::Address, driver::Settings, fenced::FencedNode, format::Format, node::Node,
     placement::Placement,
 };
-use crate::{layers::ConfigError, stored::codec::Codec};
+use crate::{
+    clock::{Clock, SystemClock},
+    layers::ConfigError,
+    stored::codec::Codec,
+};
 
 /// Builds a [`MemcachedStore`].
 ///
@@ -28,7 +32,8 @@ pub struct MemcachedStoreBuilder {
     pins: Vec<(u16, String)>,
     namespace: String,
     codec: Codec,
-    settings: Settings,
+    pub(super) settings: Settings,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl MemcachedStoreBuilder {
@@ -39,6 +44,7 @@ impl MemcachedStoreBuilder {
             namespace: "microcache".to_owned(),
             codec: Codec::plain(),
             settings: Settings { deadline: DEADLINE, queue: QUEUE, ..Settings::default() },
+            clock: Arc::new(SystemClock),
         }
     }
 
@@ -101,7 +107,7 @@ impl MemcachedStoreBuilder {
         let format = Arc::new(Format { codec: self.codec, namespace: self.namespace + ":", max_value_bytes });
         let node = |address| {
             let node = Node::new(address, self.settings.clone());
-            Arc::new(FencedNode::new(node, Arc::clone(&format)))
+            Arc::new(FencedNode::new(node, Arc::clone(&format), Arc::clone(&self.clock)))
         };
         let nodes = addresses.into_iter().map(node).collect();
         let fence_deadline = self.settings.deadline.saturating_mul(FENCE_DEADLINES);

@@ -15,7 +15,6 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
     runtime::Handle,
     sync::{
         mpsc::{self, error::TrySendError},
@@ -27,6 +26,7 @@ use tokio::{
 use super::{
     address::Address,
     connection::{Connection, Limits, Operation, Stream, Waiting, too_late},
+    network::Network,
     wire::{self, Fault, Got, Outcome},
 };
 use crate::{
@@ -46,6 +46,7 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     /// How many operations may wait for a connection, and how many be on their way through it.
     pub(super) queue: usize,
+    pub(super) network: Network,
 }
 
 impl Default for Settings {
@@ -57,6 +58,7 @@ impl Default for Settings {
             max_value_bytes: (1 << 20) - 512,
             connect_timeout: Duration::from_secs(1),
             queue: 1024,
+            network: Network::default(),
         }
     }
 }
@@ -218,7 +220,7 @@ async fn drive(address: Arc<Address>, settings: Settings, mut operations: mpsc::
             first.waiting.fail(&too_late());
             continue;
         }
-        match connect(&address, settings.connect_timeout).await {
+        match connect(&address, &settings).await {
             Ok(stream) => Connection::new(stream, limits).carry(first, &mut operations).await,
             Err(fault) => {
                 first.waiting.fail(&fault);
@@ -230,21 +232,9 @@ async fn drive(address: Arc<Address>, settings: Settings, mut operations: mpsc::
     }
 }
 
-async fn connect(address: &Address, limit: Duration) -> Result<Box<dyn Stream>, Fault> {
+async fn connect(address: &Address, settings: &Settings) -> Result<Box<dyn Stream>, Fault> {
     let too_slow = || Fault::new(StoreErrorKind::Timeout, "the server could not be connected to in time");
-    timeout(limit, open(address)).await.unwrap_or_else(|_| Err(too_slow()))
-}
-
-async fn open(address: &Address) -> Result<Box<dyn Stream>, Fault> {
-    match address {
-        Address::Tcp { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        #[cfg(unix)]
-        Address::Unix(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
-    }
+    timeout(settings.connect_timeout, settings.network.open(address)).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
 /// A connection that gives no reply for so many deadlines is given up.

@@ -20,7 +20,7 @@ use super::{
     wire::{FOR_EVER, Got, Outcome},
 };
 use crate::{
-    clock::{Clock, SystemClock, monotonic},
+    clock::{Clock, monotonic},
     key::CacheKey,
     store::{StoreError, StoreErrorKind},
     stored::raised::Raised,
@@ -30,6 +30,7 @@ use crate::{
 pub(super) struct FencedNode {
     pub(super) node: Node,
     format: Arc<Format>,
+    clock: Arc<dyn Clock>,
     /// The key of the fences for all.
     all: CacheKey,
     lately: Lately,
@@ -39,10 +40,10 @@ pub(super) struct FencedNode {
 }
 
 impl FencedNode {
-    pub(super) fn new(node: Node, format: Arc<Format>) -> Self {
+    pub(super) fn new(node: Node, format: Arc<Format>, clock: Arc<dyn Clock>) -> Self {
         let all = CacheKey::of_fences(None);
         let (lately, owed, paid) = (Lately::default(), Mutex::default(), watch::Sender::new(0));
-        Self { node, format, all, lately, owed, paid }
+        Self { node, format, clock, all, lately, owed, paid }
     }
 
     /// What is there under the name of `key`, with what covers it as of lately.
@@ -95,7 +96,7 @@ impl FencedNode {
             let mut raised = match self.format.decode_fences(key, &bytes) {
                 Some(there) if there.has(news) => return Ok(self.remember(key, there, at)),
                 Some(there) => there,
-                None => Raised::anew(SystemClock.now()),
+                None => Raised::anew(self.clock.now()),
             };
             raised.merge(news);
             let Some(parts) = self.format.encode_fences(key, &mut raised) else {

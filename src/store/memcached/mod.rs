@@ -10,11 +10,14 @@ mod fences;
 mod format;
 mod known;
 mod lease;
+mod network;
 mod node;
 mod outgoing;
 mod owed;
 mod placement;
 mod replies;
+#[cfg(any(test, feature = "test-util"))]
+mod simulated;
 mod wire;
 
 use std::{fmt, sync::Arc, time::Duration};

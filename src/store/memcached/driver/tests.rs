@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     time::sleep,
 };
 use tokio_test::task;
