@@ -61,6 +61,11 @@ pub mod deviations {}
 pub mod fleet {}
 
 #[cfg(doc)]
+#[doc = include_str!("docs/performance.md")]
+#[doc = include_str!("../docs/requests.svg")]
+pub mod performance {}
+
+#[cfg(doc)]
 #[doc = include_str!("docs/threats.md")]
 pub mod threats {}
 

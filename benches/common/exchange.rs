@@ -87,16 +87,16 @@ impl Service<Ask> for Prepared {
 }
 
 /// Calls the service, polls it once, reads the body to its end, and drops it all.
-pub fn exchange<S, B>(service: &mut S, request: Ask)
+pub fn exchange<S, Q, B>(service: &mut S, request: Q)
 where
-    S: Service<Ask, Response = Response<B>>,
+    S: Service<Q, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
     black_box(consume(answered(service, request)));
 }
 
 /// The answer of a service that has it at the first poll.
-pub fn answered<S: Service<Ask>>(service: &mut S, request: Ask) -> S::Response {
+pub fn answered<S: Service<Q>, Q>(service: &mut S, request: Q) -> S::Response {
     at_once(service.call(request)).unwrap_or_else(|_| panic!("the service failed"))
 }
 

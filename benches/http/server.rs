@@ -1,0 +1,109 @@
+//! The services that are measured: a handler that costs CPU, with the cache or without, and one that has its answer
+//! ready. One worker thread.
+//!
+//! ```text
+//! server bare|static|cached|swr ADDRESS WORK
+//! server calibrate                            # how much WORK is two milliseconds here
+//! ```
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::State, routing::get};
+use bytes::Bytes;
+use microcache::{CacheHandle, CacheLayer, MemoryStore, Policy};
+use tokio::net::TcpListener;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["calibrate"] => println!("{}", calibrated()),
+        [mode, address, work] => serve(mode, address, work.parse().expect("WORK is a number")),
+        _ => panic!("usage: server bare|static|cached|swr ADDRESS WORK, or server calibrate"),
+    }
+}
+
+fn serve(mode: &str, address: &str, work: u64) {
+    let handler = Handler { work, calls: Arc::default(), page: Bytes::from(vec![b'x'; PAGE_BYTES]) };
+    let app = match mode {
+        "static" => {
+            let page = handler.page.clone();
+            Router::new().route("/page", get(move || async move { page })).merge(counts(&handler, None))
+        }
+        "bare" => pages(&handler).merge(counts(&handler, None)),
+        "cached" => cached(&handler, Policy::new()),
+        "swr" => cached(&handler, Policy::new().stale_while_revalidate(Duration::from_secs(1))),
+        _ => panic!("there is no mode `{mode}`"),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await.unwrap();
+        axum::serve(listener, app).await.unwrap();
+    });
+}
+
+fn cached(handler: &Handler, policy: Policy) -> Router {
+    let layer = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).with_policy(policy);
+    let handle = layer.handle();
+    pages(handler).layer(layer).merge(counts(handler, Some(handle)))
+}
+
+fn pages(handler: &Handler) -> Router {
+    Router::new().route("/page", get(page)).with_state(handler.clone())
+}
+
+/// How many requests were answered, and how many of them by the handler.
+fn counts(handler: &Handler, cache: Option<CacheHandle>) -> Router {
+    let calls = Arc::clone(&handler.calls);
+    let told = move || async move {
+        let calls = calls.load(Relaxed);
+        let answered = cache.map_or(calls, |cache| {
+            let stats = cache.stats();
+            stats.hits + stats.collapsed + stats.forwards
+        });
+        format!("{answered} {calls}")
+    };
+    Router::new().route("/-/counts", get(told))
+}
+
+#[derive(Clone)]
+struct Handler {
+    work: u64,
+    calls: Arc<AtomicU64>,
+    page: Bytes,
+}
+
+/// Two milliseconds of CPU, and a page.
+async fn page(State(handler): State<Handler>) -> Bytes {
+    handler.calls.fetch_add(1, Relaxed);
+    burn(handler.work);
+    handler.page
+}
+
+/// The same work each time, however busy the machine is.
+fn burn(work: u64) {
+    let mut state = 1_u64;
+    for step in 0..work {
+        state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(step));
+    }
+}
+
+/// The fastest of many tries is the one that nothing interrupted.
+fn calibrated() -> u64 {
+    let tries = (0..200).map(|_| {
+        let start = Instant::now();
+        burn(PROBE);
+        start.elapsed().as_nanos().max(1) as u64
+    });
+    PROBE * HANDLER_NANOS / tries.min().unwrap_or(HANDLER_NANOS)
+}
+
+const PAGE_BYTES: usize = 1 << 10;
+const HANDLER_NANOS: u64 = 2_000_000;
+const PROBE: u64 = 200_000;
