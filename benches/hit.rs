@@ -16,11 +16,15 @@ use common::{
     timing::{Case, Times, interleaved, run_one},
 };
 use http::HeaderValue;
-use microcache::{CacheLayer, CacheStatus, MemoryStore};
+use microcache::{Cache, CacheLayer, CacheStatus, MemoryStore};
 use tower::Layer;
 
 fn main() {
     let mut cases = cases();
+    #[cfg(feature = "metrics")]
+    cases.push(recorded::hit());
+    #[cfg(feature = "tracing")]
+    cases.push(traced::hit());
     if allocations::uncounted(|| run_one(&mut cases)) {
         return;
     }
@@ -50,10 +54,86 @@ fn floor(name: &'static str, bytes: usize) -> Case<'static> {
 
 /// Fresh for longer than this runs.
 fn hit(name: &'static str, reply: Reply, ask: fn() -> Ask) -> Case<'static> {
+    let mut cache = filled(reply, ask);
+    Case::new(name, ask, move |request| exchange(&mut cache, request))
+}
+
+/// A cache that answers what is asked out of its memory.
+fn filled(reply: Reply, ask: fn() -> Ask) -> Cache<Prepared> {
     let mut cache = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).layer(Prepared::new(reply));
     exchange(&mut cache, get());
     assert!(CacheStatus::of(&answered(&mut cache, ask())).is_some_and(|status| status.is_hit()));
-    Case::new(name, ask, move |request| exchange(&mut cache, request))
+    cache
+}
+
+#[cfg(feature = "metrics")]
+mod recorded {
+    use super::*;
+
+    /// The same as `hit`, with a recorder for all that is counted and timed.
+    pub(super) fn hit() -> Case<'static> {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let mut cache = metrics::with_local_recorder(&recorder, || {
+            let mut cache = filled(reply(body(1 << 10)), get);
+            // One of 64 is timed, by chance: one of so many is.
+            (0..10_000).for_each(|_| exchange(&mut cache, get()));
+            cache
+        });
+        let rendered = recorder.handle().render();
+        assert!(rendered.contains("microcache_requests_total") && rendered.contains("microcache_hit_seconds"));
+        Case::new("hit-recorded", get, move |request| exchange(&mut cache, request))
+    }
+}
+
+#[cfg(feature = "tracing")]
+mod traced {
+    use std::sync::Once;
+
+    use tracing::{
+        Event, Level, Metadata, Subscriber,
+        level_filters::LevelFilter,
+        span::{Attributes, Id, Record},
+        subscriber::set_global_default,
+    };
+
+    use super::*;
+
+    /// The same as `hit`, with a subscriber as applications have one: it takes INFO and what is worse. It listens from
+    /// the first request of this case on, to those of the others as well.
+    pub(super) fn hit() -> Case<'static> {
+        static LISTENS: Once = Once::new();
+        let mut cache = filled(reply(body(1 << 10)), get);
+        let ask = || {
+            LISTENS.call_once(|| set_global_default(Info).unwrap());
+            get()
+        };
+        Case::new("hit-traced", ask, move |request| exchange(&mut cache, request))
+    }
+
+    struct Info;
+
+    impl Subscriber for Info {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::INFO
+        }
+
+        fn max_level_hint(&self) -> Option<LevelFilter> {
+            Some(LevelFilter::INFO)
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            panic!("a hit tells at most TRACE, and not {event:?}");
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
 }
 
 fn body(bytes: usize) -> Bytes {

@@ -89,8 +89,10 @@ impl CacheHandle {
         let is_soft = purge.is_soft();
         let what = purge.in_words();
         let told = purge.covers(&self.settings.routes, &core.tenancy).map(|covers| {
+            let told = core.fence(covers, is_soft);
+            // Who is told of it finds it done.
             core.counters.purged(what, is_soft);
-            core.fence(covers, is_soft)
+            told
         });
         let others = core.store.reach();
         async move {
@@ -168,7 +170,8 @@ impl CacheHandle {
         self.settings.core.stats()
     }
 
-    /// What has happened after the event with this number, oldest first: of the last 256. With zero, all of them.
+    /// What has happened after the event with this number, oldest first. With zero, all that is remembered: the last 256,
+    /// of which those of one kind take no room that rarer ones need.
     ///
     /// ```
     /// use microcache::{CacheLayer, Event, MemoryStore};

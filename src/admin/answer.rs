@@ -52,7 +52,7 @@ const PAGE: &str = include_str!("page.html");
 
 /// The page runs its own script and style, whose hashes these are, and asks its own server. Nothing else.
 const PAGE_MAY: &str = "default-src 'none'; \
-    script-src 'sha256-owVk9knnO+LjWGOms2GqOuQbn4BP7uEjr636eGoSGYA='; \
+    script-src 'sha256-neXbTich4P7RSkzCbs/gMzY917QE8X7BM0PzIKDr73s='; \
     style-src 'sha256-0SOMsjcBRDCHxrsftXAKdLACKU/AFPB0B2ATbnQKjxM='; \
     img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 

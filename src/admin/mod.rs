@@ -42,8 +42,8 @@ use crate::{handle::CacheHandle, layers::ConfigError};
 ///
 /// All but the page itself, which holds no data, need `Authorization: Bearer` and the token. No cookie and no query is
 /// looked at, so a page of somebody else can not make a browser purge. Keys of stored responses are shown, and they
-/// may hold personal data: give the token to those who may see it, and put TLS in front. The stream of events needs a
-/// tokio runtime with its timer.
+/// may hold personal data: give the token to those who may see it, and put TLS in front. Purges and the stream of
+/// events need a tokio runtime with its timer.
 ///
 /// ```
 /// use axum::{Router, routing::get};

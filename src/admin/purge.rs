@@ -1,6 +1,6 @@
 //! What a client wants purged.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
@@ -8,6 +8,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, error::Category};
+use tokio::time::timeout;
 
 use super::problem::Problem;
 use crate::field::{Singleton, singleton, trim_ows};
@@ -103,10 +104,15 @@ where
     if request.body().size_hint().lower() > MAX_BYTES as u64 {
         return Err(too_long());
     }
-    match Limited::new(request.into_body(), MAX_BYTES).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_long()),
-        Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the request broke off".to_owned())),
+    match timeout(PATIENCE, Limited::new(request.into_body(), MAX_BYTES).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(_)) => Err(Problem::new(StatusCode::BAD_REQUEST, "the request broke off".to_owned())),
+        // RFC 9110 §15.5.9.
+        Err(_) => {
+            let detail = format!("the request was not there within {} s", PATIENCE.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+        }
     }
 }
 
@@ -153,6 +159,9 @@ const ONE_OF: &str = "a purge has one of `url`, `tag`, `tenant` and `\"all\":tru
     with `url` and `tag` there may be a `tenant`, and with each `soft`";
 
 const MAX_BYTES: usize = 64 << 10;
+
+/// How long the content of a purge may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

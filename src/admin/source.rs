@@ -49,7 +49,7 @@ impl Source for CacheHandle {
         json!({
             "now_ms": stats.now_ms,
             "since_ms": stats.since_ms,
-            "is_paused": self.is_paused(),
+            "is_paused": stats.is_paused,
             "paused_routes": paused,
             "requests": {
                 "hits": stats.hits,

@@ -1,6 +1,7 @@
 //! The service over a cache that does what the test says.
 
 use std::{
+    convert::Infallible,
     pin::pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
@@ -8,9 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -154,6 +159,23 @@ async fn a_purge_that_makes_no_sense_changes_nothing_and_says_why() {
         assert_eq!(said, [&json!("about:blank"), &json!(title), &json!(expected)]);
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
     }
+    assert_eq!(cache.state.lock().unwrap().purged, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_that_comes_too_slowly_is_given_up() {
+    let cache = Scripted::default();
+    let bytes = br#"{"all":true}"#.iter().enumerate();
+    let slow = futures_util::stream::iter(bytes).then(async |(at, byte)| {
+        tokio::time::sleep(Duration::from_secs(if at == 0 { 0 } else { 1 })).await;
+        Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(&[*byte])))
+    });
+    let body = StreamBody::new(Box::pin(slow));
+    let request = ask("POST", "/purge").header("content-type", "application/json").body(body).unwrap();
+
+    let response = cache.service().oneshot(request).await.unwrap();
+
+    assert_eq!(response.status(), 408);
     assert_eq!(cache.state.lock().unwrap().purged, []);
 }
 

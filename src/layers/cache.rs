@@ -215,7 +215,8 @@ impl CacheLayerBuilder {
     /// Sets what is called when something happens that an operator may want to be told of at once.
     ///
     /// It is called where that happens, on the way of a request, so it must not wait: hand the event on. If it panics,
-    /// no response fails by that.
+    /// no response fails by that. It may use the handle of the cache, as to pause it; what it does with that is
+    /// remembered, and it is not called for it again.
     ///
     /// ```
     /// use microcache::{CacheLayer, Event, MemoryStore};

@@ -1,8 +1,10 @@
 //! What an operator wants to be told of at once: the last events, and a hook for them.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, VecDeque},
     future::Future,
+    mem::{Discriminant, discriminant},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -129,24 +131,47 @@ struct Ring {
     told: HashMap<&'static str, (Instant, u64)>,
 }
 
+impl Ring {
+    /// The oldest of the kind that there are most of: however often one thing happens, the others are remembered.
+    fn forget_one(&mut self) {
+        let mut kinds: Vec<(Discriminant<Event>, usize)> = Vec::new();
+        for happened in &self.happened {
+            let kind = discriminant(&happened.event);
+            match kinds.iter_mut().find(|(there, _)| *there == kind) {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((kind, 1)),
+            }
+        }
+        let most = kinds.into_iter().max_by_key(|(_, count)| *count).map(|(kind, _)| kind);
+        let oldest = self.happened.iter().position(|happened| Some(discriminant(&happened.event)) == most);
+        oldest.map(|oldest| self.happened.remove(oldest));
+    }
+}
+
 impl Events {
     pub(crate) fn new(hook: Option<Hook>, clock: Arc<dyn Clock>) -> Self {
         Self { hook, clock, ring: Mutex::default(), last: watch::Sender::new(0) }
     }
 
-    /// Tells the hook, whose panics are its own, and remembers it.
+    /// Remembers it, and then tells the hook: one that takes its time keeps it from nobody else.
     pub(crate) fn tell(&self, event: Event) {
         super::trace::happened(&event);
-        if let Some(hook) = &self.hook {
-            // What the hook was doing is its own affair: the response does not fail by it.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&event)));
+        match &self.hook {
+            Some(hook) => {
+                self.remember(event.clone());
+                tell_hook(hook, &event);
+            }
+            None => self.remember(event),
         }
+    }
+
+    fn remember(&self, event: Event) {
         let at = self.clock.now();
         let mut ring = self.ring();
         ring.number += 1;
         let number = ring.number;
         if ring.happened.len() >= REMEMBERED {
-            ring.happened.pop_front();
+            ring.forget_one();
         }
         ring.happened.push_back(Happened { number, at, event });
         drop(ring);
@@ -197,6 +222,19 @@ impl Events {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The panics of a hook are its own, and the response does not fail by them. What it makes happen itself, as by a purge,
+/// it is not told: it could answer with the same, without an end.
+fn tell_hook(hook: &Hook, event: &Event) {
+    thread_local! {
+        static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+    if IS_INSIDE.replace(true) {
+        return;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| hook(event)));
+    IS_INSIDE.set(false);
 }
 
 /// The word for a kind of error.
@@ -268,6 +306,26 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_often_does_not_make_what_is_rare_forgotten() {
+        let events = events(None);
+        events.tell(opened("a"));
+        events.tell(Event::Switched { route: None, is_paused: true });
+        for count in 0..10_000 {
+            events.tell(failed(count));
+            if count % 100 == 0 {
+                events.tell(opened("b"));
+            }
+        }
+        let remembered = events.since(0);
+        let first: Vec<_> = remembered.iter().take(2).map(|happened| happened.event.clone()).collect();
+
+        assert_eq!(first, [opened("a"), Event::Switched { route: None, is_paused: true }]);
+        assert_eq!(remembered.len(), 256);
+        assert!(remembered.is_sorted_by(|one, next| one.number < next.number));
+        assert_eq!(remembered.last().unwrap().event, failed(9_999));
+    }
+
+    #[test]
     fn who_waits_for_the_next_is_woken_by_it() {
         let events = events(None);
         events.tell(opened("a"));
@@ -293,5 +351,21 @@ mod tests {
 
         assert_eq!(*told.lock().unwrap(), 2);
         assert_eq!(events.since(0).len(), 2);
+    }
+
+    #[test]
+    fn a_hook_finds_what_it_is_told_among_what_is_remembered() {
+        let seen = Arc::<Mutex<Vec<_>>>::default();
+        let here = Arc::<std::sync::OnceLock<Arc<Events>>>::default();
+        let (see, there) = (Arc::clone(&seen), Arc::clone(&here));
+        let events = events(Some(Arc::new(move |event| {
+            let last = there.get().and_then(|events| events.since(0).pop());
+            see.lock().unwrap().push(last.is_some_and(|last| last.event == *event));
+        })));
+        here.get_or_init(|| Arc::clone(&events));
+        events.tell(opened("a"));
+        events.tell(opened("b"));
+
+        assert_eq!(*seen.lock().unwrap(), [true, true]);
     }
 }

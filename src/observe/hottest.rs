@@ -36,6 +36,13 @@ pub(crate) struct Hot {
     pub(crate) error: u64,
 }
 
+impl Hot {
+    /// What is sure of its weight. Keys that came and went leave theirs to whoever has their place.
+    pub(super) fn at_least(&self) -> u64 {
+        self.weight.saturating_sub(self.error)
+    }
+}
+
 impl Hottest {
     pub(crate) fn new() -> Self {
         Self::one_in(ONE_IN)
@@ -54,7 +61,7 @@ impl Hottest {
         }
     }
 
-    /// The hottest keys, the hottest first, at most `n`.
+    /// The hottest keys by what is sure of them, the hottest first, at most `n`.
     pub(crate) fn top(&self, n: usize, now: SystemTime) -> Vec<Hot> {
         let mut sketch = self.sketch.lock().unwrap_or_else(PoisonError::into_inner);
         sketch.decay(now);
@@ -62,7 +69,8 @@ impl Hottest {
         let mut hottest: Vec<_> =
             places.map(|place| Hot { key: place.key.clone(), weight: place.weight, error: place.error }).collect();
         drop(sketch);
-        hottest.sort_unstable_by(|one, other| other.weight.cmp(&one.weight).then_with(|| one.key.cmp(&other.key)));
+        hottest
+            .sort_unstable_by(|one, other| other.at_least().cmp(&one.at_least()).then_with(|| one.key.cmp(&other.key)));
         hottest.truncate(n);
         hottest
     }
@@ -208,6 +216,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_only_has_the_weight_of_others_is_not_among_the_first() {
+        let hottest = Hottest::one_in(1);
+        for turn in 0..10_000 {
+            hottest.record(&key(&turn.to_string()), 1, at(0));
+            if turn % 200 == 0 {
+                hottest.record(&key("again"), 1, at(0));
+                hottest.record(&key("again"), 1, at(0));
+            }
+        }
+        let found = hottest.top(2, at(0));
+
+        assert!(found[0].key == key("again").as_str() && found[0].at_least() >= 2, "{found:?}");
+        assert!(found[1].at_least() <= 1 && found[1].weight > 50, "{found:?}");
+    }
+
+    #[test]
     fn a_key_without_a_place_takes_the_least_and_its_weight_as_error() {
         let hottest = Hottest::one_in(1);
         for place in 0..PLACES {
@@ -325,7 +349,7 @@ mod tests {
             }
             let found = hottest.top(PLACES, at(0));
 
-            prop_assert!(found.is_sorted_by(|one, next| one.weight >= next.weight));
+            prop_assert!(found.is_sorted_by(|one, next| one.at_least() >= next.at_least()));
             for hot in &found {
                 let exact = exact[&hot.key];
                 prop_assert!(hot.weight >= exact && hot.weight - hot.error <= exact, "{:?} {}", hot, exact);

@@ -46,19 +46,18 @@ impl Route {
         self.tallies[number].get_or_init(|| Arc::new(Tally::new(&self.name, label(), &self.took)))
     }
 
-    pub(super) fn tallies(&self) -> impl Iterator<Item = &Tally> {
-        self.tallies.iter().filter_map(|tally| tally.get().map(|tally| &**tally))
-    }
-
     /// How long hits, forwards and waits took.
     pub(super) fn took(&self) -> [Snapshot; 3] {
         [&self.took.hit, &self.took.forward, &self.took.wait].map(|timer| timer.snapshot())
     }
 
-    pub(super) fn stats(&self) -> RouteStats {
+    /// `each`: is told of each tenant and its requests.
+    pub(super) fn stats<'a>(&'a self, mut each: impl FnMut(&'a str, &Requests)) -> RouteStats {
         let mut requests = Requests::default();
-        for tally in self.tallies() {
-            requests.add(&tally.requests());
+        for tally in self.tallies.iter().filter_map(OnceLock::get) {
+            let of_tenant = tally.requests();
+            requests.add(&of_tenant);
+            each(tally.tenant(), &of_tenant);
         }
         RouteStats { route: (*self.name).to_owned(), is_paused: self.is_paused(), requests }
     }

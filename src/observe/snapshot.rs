@@ -13,13 +13,23 @@ use crate::{
 
 impl Counters {
     /// What was counted, with what others know. Gauges are told to who collects metrics.
-    pub(crate) fn stats(&self, gauges: Gauges, store: StoreSize, servers: Vec<ServerState>, now: SystemTime) -> Stats {
+    pub(crate) fn stats(
+        &self,
+        is_paused: bool,
+        gauges: Gauges,
+        store: StoreSize,
+        servers: Vec<ServerState>,
+        now: SystemTime,
+    ) -> Stats {
         tell_gauges(&gauges, &store, &servers);
         let routes = self.routes.all();
-        let route_stats: Vec<_> = routes.iter().map(|route| route.stats()).collect();
+        let mut by_tenant = BTreeMap::<&str, Requests>::new();
+        let mut route_stats = Vec::with_capacity(routes.len());
         let mut total = Requests::default();
-        for route in &route_stats {
-            total.add(&route.requests);
+        for route in &routes {
+            let stats = route.stats(|tenant, requests| by_tenant.entry(tenant).or_default().add(requests));
+            total.add(&stats.requests);
+            route_stats.push(stats);
         }
         let top = |keys: &Hottest| keys.top(SHOWN_KEYS, now).into_iter().map(HotKey::from).collect();
         Stats {
@@ -46,9 +56,10 @@ impl Counters {
             gauges,
             latencies: latencies(&routes),
             routes: route_stats,
-            tenants: tenants(&routes),
+            tenants: tenants(by_tenant),
             hottest: self.keys.as_ref().map(|keys| top(&keys.hottest)).unwrap_or_default(),
             offenders: self.keys.as_ref().map(|keys| top(&keys.offenders)).unwrap_or_default(),
+            is_paused,
             store,
             servers,
             since_ms: nanos(self.since) / 1_000_000,
@@ -93,11 +104,7 @@ fn latencies(routes: &[Arc<Route>]) -> Latencies {
 }
 
 /// By tenant, the one with the most requests first.
-fn tenants(routes: &[Arc<Route>]) -> Vec<TenantStats> {
-    let mut tenants = BTreeMap::<&str, Requests>::new();
-    for tally in routes.iter().flat_map(|route| route.tallies()) {
-        tenants.entry(tally.tenant()).or_default().add(&tally.requests());
-    }
+fn tenants(tenants: BTreeMap<&str, Requests>) -> Vec<TenantStats> {
     let stats = |(tenant, requests): (&str, Requests)| TenantStats { tenant: tenant.to_owned(), requests };
     let mut tenants: Vec<_> = tenants.into_iter().map(stats).collect();
     let count = |of: &Requests| of.hits + of.stale + of.collapsed + of.forwards + of.bypasses + of.refused;

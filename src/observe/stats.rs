@@ -76,6 +76,8 @@ pub struct Stats {
     pub hottest: Vec<HotKey>,
     /// The keys that were forwarded most lately, the worst first.
     pub offenders: Vec<HotKey>,
+    /// Whether the whole cache is [paused](crate::CacheHandle::pause); for one route, see its own.
+    pub is_paused: bool,
     /// What the store holds, as far as it knows.
     pub store: StoreSize,
     /// The servers of the store.
@@ -253,12 +255,12 @@ fn as_micros<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result
 pub struct HotKey {
     /// The [short form](crate::CacheKey::short) of it.
     pub key: String,
-    /// About how often, in the last minute, half of the minute before, and so on.
+    /// About how often at least, in the last minute, half of the minute before, and so on.
     pub count: u64,
 }
 
 impl From<Hot> for HotKey {
     fn from(hot: Hot) -> Self {
-        Self { key: hot.key, count: hot.weight }
+        Self { count: hot.at_least(), key: hot.key }
     }
 }

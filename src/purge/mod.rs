@@ -130,13 +130,11 @@ impl Purge {
             What::Tag(tag) => format!("tag {tag}"),
             What::All => "all".to_owned(),
         };
-        if let Some((end, _)) = words.char_indices().nth(MAX_WORDS) {
-            words.truncate(end);
-        }
-        match &self.tenant {
-            Some(tenant) => format!("{words} of tenant {}", tenant.in_key()),
-            None => words,
-        }
+        cut(&mut words);
+        let Some(tenant) = &self.tenant else { return words };
+        let mut tenant = tenant.in_key();
+        cut(&mut tenant);
+        format!("{words} of tenant {tenant}")
     }
 
     /// What the fences cover that it takes.
@@ -239,6 +237,12 @@ fn uris(url: &str) -> Result<Vec<Uri>, PurgeError> {
     let sent = Uri::try_from(&parsed[..Position::AfterQuery]).map_err(|_| PurgeErrorKind::Url)?;
     let written = Uri::try_from(url).ok().filter(|uri| uri.authority().is_some() && *uri != sent);
     Ok([sent].into_iter().chain(written).collect())
+}
+
+fn cut(words: &mut String) {
+    if let Some((end, _)) = words.char_indices().nth(MAX_WORDS) {
+        words.truncate(end);
+    }
 }
 
 /// Longer ones are cut, in characters.

@@ -8,6 +8,6 @@ impl Core {
         let (flights, waiting, markers) = self.collapser.sizes();
         let [flights, waiting, markers] = [flights, waiting, markers].map(|count| count as u64);
         let gauges = Gauges { flights, waiting, markers };
-        self.counters.stats(gauges, self.store.size(), self.store.servers(), self.clock.now())
+        self.counters.stats(self.is_paused(), gauges, self.store.size(), self.store.servers(), self.clock.now())
     }
 }

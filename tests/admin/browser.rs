@@ -115,6 +115,25 @@ async fn what_clients_chose_is_shown_as_text() {
 }
 
 #[tokio::test]
+async fn what_is_told_again_and_again_is_one_line() {
+    let (script, server) = Script::start().await;
+    script.says("stats", &json!({}));
+    for (at, count) in [(1_000, 1), (2_000, 30), (3_000, 4)] {
+        script.says("cache", &json!({ "at_ms": at, "event": "store-failed", "kind": "io", "count": count }));
+        script.says("cache", &json!({ "at_ms": at, "event": "purged", "what": "all", "is_soft": true, "route": null }));
+    }
+    script.says("cache", &json!({ "at_ms": 90_000, "event": "store-failed", "kind": "io", "count": 7 }));
+    let mut browser = Chromium::start().await;
+    sign_in(&mut browser, &server.origin, "/-/cache/", TOKEN).await;
+    browser.until("document.getElementById('events').textContent.includes('count 7')").await;
+
+    let lines = browser
+        .value("[...document.querySelectorAll('#events li')].map((line) => line.lastChild.textContent).join('; ')");
+    assert_eq!(lines.await, "count 7, kind io; soft, what all; count 35, kind io; soft, what all; soft, what all");
+    was_quiet(&browser, &server.origin);
+}
+
+#[tokio::test]
 async fn a_purge_is_sent_as_it_was_filled_in_and_its_reach_is_shown() {
     let (script, server) = Script::start().await;
     script.says("stats", &json!({}));

@@ -5,6 +5,7 @@
 
 mod browser;
 mod chromium;
+mod evening;
 mod screenshot;
 mod scripted;
 mod service;

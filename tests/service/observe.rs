@@ -1,7 +1,7 @@
 //! What is counted, told and shown of what the cache does.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body_util::Empty;
 use microcache::{
-    BreakerState, CacheKey, CacheLayer, CacheLayerBuilder, CacheStatus, CacheStatusMode, Collapse, Content, Event,
-    ManualClock, MemoryStore, Overflow, Policy, Purge, Put, Requests, ServerState, ServerWatch, Stats, Store,
-    StoreError, StoreErrorKind, Stored, Tenancy, Tenant, TenantLimits, Tiered,
+    BreakerState, CacheHandle, CacheKey, CacheLayer, CacheLayerBuilder, CacheStatus, CacheStatusMode, Collapse,
+    Content, Event, ManualClock, MemoryStore, Overflow, Policy, Purge, Put, Requests, ServerState, ServerWatch, Stats,
+    Store, StoreError, StoreErrorKind, Stored, Tenancy, Tenant, TenantLimits, Tiered,
 };
 use tokio::time::advance;
-use tokio_test::{assert_pending, assert_ready_ok};
+use tokio_test::{assert_pending, assert_ready_ok, task::spawn};
 use tower::Layer;
 
 use crate::common::*;
@@ -400,6 +400,7 @@ async fn an_operator_is_told_of_purges_and_of_tags_that_were_dropped() {
     handle.purge(Purge::url(&long).soft()).await.unwrap();
     handle.purge(Purge::tag("product:7").tenant(acme.clone())).await.unwrap();
     handle.purge(Purge::tenant(acme)).await.unwrap();
+    handle.purge(Purge::tenant(Tenant::named("y".repeat(1_000)))).await.unwrap();
     handle.purge(Purge::all()).await.unwrap();
     handle.purge(Purge::url("no URL")).await.unwrap_err();
     origin.queue([reply(200, &[("surrogate-key", &"x".repeat(10_000))], "page")]);
@@ -410,11 +411,12 @@ async fn an_operator_is_told_of_purges_and_of_tags_that_were_dropped() {
         purged(&long[..256], true),
         purged("tag product:7 of tenant acme", false),
         purged("all of tenant acme", false),
+        purged(&format!("all of tenant {}", "y".repeat(256)), false),
         purged("all", false),
         Event::TagsDropped { count: 1 },
     ];
     assert_eq!(*told.lock().unwrap(), expected);
-    assert_eq!((handle.stats().purges, handle.stats().tags_dropped), (4, 1));
+    assert_eq!((handle.stats().purges, handle.stats().tags_dropped), (5, 1));
 }
 
 #[tokio::test]
@@ -427,6 +429,90 @@ async fn a_hook_that_panics_fails_no_response() {
 
     assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "page");
     assert_eq!(layer.handle().events(0).len(), 2);
+}
+
+#[tokio::test]
+async fn a_hook_may_use_the_handle_and_is_not_told_what_it_did_itself() {
+    let (here, told) = (Arc::<OnceLock<CacheHandle>>::default(), Arc::new(Mutex::new(0)));
+    let (there, count) = (Arc::clone(&here), Arc::clone(&told));
+    let hook = move |_: &Event| {
+        *count.lock().unwrap() += 1;
+        let Some(handle) = there.get() else { return };
+        handle.pause_route("default").unwrap();
+        drop(handle.purge(Purge::all()));
+        drop(handle.stats());
+        handle.resume();
+    };
+    let layer = builder().on_event(hook).build().unwrap();
+    let handle = here.get_or_init(|| layer.handle());
+    handle.pause();
+    handle.purge(Purge::tag("a")).await.unwrap();
+
+    assert_eq!((*told.lock().unwrap(), handle.stats().purges, handle.is_paused()), (2, 3, false));
+    assert_eq!(handle.events(0).len(), 8, "all of it is remembered");
+}
+
+#[tokio::test]
+async fn who_is_told_of_a_purge_finds_it_done() {
+    let (here, found) = (Arc::<OnceLock<CacheHandle>>::default(), Arc::<Mutex<Vec<_>>>::default());
+    let (there, find) = (Arc::clone(&here), Arc::clone(&found));
+    let get = |handle: &CacheHandle, value: &'static str| {
+        let (handle, shared) = (handle.clone(), Tenant::shared());
+        let compute = move || async move { Ok::<_, ()>(Bytes::from_static(value.as_bytes())) };
+        spawn(async move { handle.get_or_compute(&shared, &["a"], SECOND, compute).await })
+    };
+    let hook = move |_: &Event| find.lock().unwrap().push(assert_ready_ok!(get(there.get().unwrap(), "new").poll()));
+    let layer = builder().on_event(hook).build().unwrap();
+    let handle = here.get_or_init(|| layer.handle());
+    assert_eq!(assert_ready_ok!(get(handle, "old").poll()), "old");
+    handle.purge(Purge::all()).await.unwrap();
+
+    assert_eq!(*found.lock().unwrap(), ["new"]);
+    assert_eq!(assert_ready_ok!(get(handle, "newer").poll()), "new", "what was asked for then is kept");
+}
+
+#[tokio::test]
+async fn what_is_purged_while_the_cache_is_paused_is_not_found_when_it_goes_on() {
+    for is_route in [false, true] {
+        let layer = builder().build().unwrap();
+        let (handle, (mut cache, origin)) = (layer.handle(), on(&layer));
+        origin.queue([ok("old"), ok("untouched"), ok("new")]);
+        ask(&mut cache, get("/")).await;
+        if is_route {
+            handle.pause_route("default").unwrap()
+        } else {
+            handle.pause()
+        }
+        assert_eq!(handle.stats().is_paused, !is_route);
+        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "untouched");
+        handle.purge(Purge::url("http://shop.example/")).await.unwrap();
+        if is_route {
+            handle.resume_route("default").unwrap()
+        } else {
+            handle.resume()
+        }
+
+        assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "new");
+        assert!(!handle.stats().is_paused);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_when_its_route_is_paused_gets_what_it_waits_for() {
+    let layer = builder().build().unwrap();
+    let (handle, (mut cache, origin)) = (layer.handle(), on(&layer));
+    let mut asked = [send(&mut cache, get("/")), send(&mut cache, get("/"))];
+    asked.iter_mut().for_each(|asked| assert_pending!(asked.poll()));
+    handle.pause_route("default").unwrap();
+    let mut untouched = send(&mut cache, get("/"));
+    assert_pending!(untouched.poll());
+    assert_eq!(origin.forwards(), 2, "it does not wait for them");
+    origin.reply(ok("page"));
+    for asked in &mut asked {
+        assert_eq!(text(assert_ready_ok!(asked.poll())).await.unwrap(), "page");
+    }
+    handle.resume_route("default").unwrap();
+    assert_eq!(status(&ask(&mut cache, get("/")).await), "hit; ttl=1");
 }
 
 #[tokio::test]
@@ -510,4 +596,25 @@ fn metrics_are_those_that_are_documented() {
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         assert!(documented.contains(&format!("`{name}`")), "{name}");
     }
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn a_tenant_makes_neither_lines_nor_labels_of_its_own() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let text = metrics::with_local_recorder(&recorder, || {
+        let evil = "a\",tenant=\"acme\"} 9\nmicrocache_purges_total 7\n\\";
+        let tenancy = Tenancy::from_fn(move |_| Tenant::named(evil));
+        let (mut cache, origin) = on(&builder().tenant(tenancy).build().unwrap());
+        origin.queue([ok("page")]);
+        assert_ready_ok!(send(&mut cache, get("/")).poll());
+        recorder.handle().render()
+    });
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("microcache_requests_total")).collect();
+    let escaped = r#"a\",tenant=\"acme\"} 9\nmicrocache_purges_total 7\n\\"#;
+    let expected = format!(
+        r#"microcache_requests_total{{result="forward",reason="uri-miss",route="default",tenant="{escaped}"}} 1"#
+    );
+    assert_eq!(lines, [expected]);
+    assert!(!text.lines().any(|line| line.starts_with("microcache_purges_total")), "{text}");
 }
