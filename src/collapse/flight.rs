@@ -5,12 +5,13 @@
 //! be dropped at any moment: a dropped leader counts as a failure, a dropped follower passes its turn on.
 
 mod announcer;
+mod follower;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{sync::Notify, time::Instant};
 
-pub(crate) use self::announcer::Announcer;
+pub(crate) use self::{announcer::Announcer, follower::Follower};
 use super::{
     Collapse, Collapser,
     quota::{Counted, Seat},
@@ -122,8 +123,9 @@ impl<T: Clone> Flight<T> {
                 None => Joined::Full { by_quota: true },
                 Some(seat) => {
                     state.followers += 1;
+                    let came_after = now.saturating_duration_since(state.began);
                     let (collapser, flight) = (Arc::clone(collapser), Arc::clone(self));
-                    Joined::Follower(Follower { collapser, flight, _seat: seat })
+                    Joined::Follower(Follower { collapser, flight, came_after, _seat: seat })
                 }
             },
         }
@@ -230,65 +232,6 @@ impl<T: Clone> Drop for Leader<T> {
             shard.remove(&self.flight);
             drop(state);
             self.flight.changed.notify_waiters();
-        }
-    }
-}
-
-/// A place in the queue for a flight.
-pub(crate) struct Follower<T: Clone> {
-    collapser: Arc<Collapser<T>>,
-    flight: Arc<Flight<T>>,
-    /// Counts it as one that waits, for its owner.
-    _seat: Seat,
-}
-
-impl<T: Clone> Follower<T> {
-    /// Waits until there is something to know, or until `deadline`. May be asked again, when what was
-    /// announced failed before any of it was used.
-    pub(crate) async fn landing(&self, deadline: Instant) -> Landing<T> {
-        loop {
-            let changed = self.flight.changed.notified();
-            tokio::pin!(changed);
-            // In the queue before the look, so that no change falls between the two.
-            changed.as_mut().enable();
-            if let Some(landing) = self.look() {
-                return landing;
-            }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                return Landing::TimedOut;
-            }
-        }
-    }
-
-    /// Remembers that waiting for this key was in vain.
-    pub(crate) fn mark(&self) {
-        self.collapser.mark(&self.flight.key, self.flight.settings.marker_lifetime, crate::clock::monotonic());
-    }
-
-    fn look(&self) -> Option<Landing<T>> {
-        let mut state = self.flight.state();
-        match &state.phase {
-            Phase::Led => None,
-            Phase::Vacant => {
-                let now = crate::clock::monotonic();
-                Some(Landing::Lead(self.flight.succeed(&mut state, &self.collapser, now)))
-            }
-            Phase::Announced(brings) => Some(Landing::Reusable(brings.clone())),
-            Phase::NotReusable => Some(Landing::NotReusable),
-            Phase::Spent(failure) => Some(Landing::Spent(failure.clone())),
-        }
-    }
-}
-
-impl<T: Clone> Drop for Follower<T> {
-    fn drop(&mut self) {
-        let mut shard = self.collapser.shard(&self.flight.key);
-        let mut state = self.flight.state();
-        state.followers = state.followers.saturating_sub(1);
-        if state.followers == 0 && matches!(state.phase, Phase::Vacant) {
-            // Nobody is left to take over.
-            shard.remove(&self.flight);
-            state.seat = None;
         }
     }
 }

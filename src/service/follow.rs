@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Asked, Core,
     answer::{self, Ask},
+    store::within,
 };
 use crate::{
     body::{CacheBody, End, FillReader, WeakFill},
@@ -17,7 +18,8 @@ use crate::{
     observe::trace,
     policy::selected,
     status::CacheStatus,
-    stored::{StoredBody, StoredHead, StoredResponse},
+    store::Reach,
+    stored::{Kind, Stored, StoredBody, StoredHead, StoredResponse},
 };
 
 /// What a flight brings: a head, and a body that is here or still coming.
@@ -25,6 +27,8 @@ use crate::{
 pub(crate) struct Landed {
     head: Arc<StoredHead>,
     body: LandedBody,
+    /// Its content was there before the flight began.
+    is_older: bool,
     /// What brought it.
     by: trace::Followed,
 }
@@ -41,14 +45,20 @@ enum LandedBody {
 
 impl From<StoredResponse> for Landed {
     fn from(stored: StoredResponse) -> Self {
-        Self { head: stored.head, body: LandedBody::Whole(stored.body), by: trace::current() }
+        let is_older = stored.head.brought < stored.head.began;
+        Self { head: stored.head, body: LandedBody::Whole(stored.body), is_older, by: trace::current() }
     }
 }
 
 impl Landed {
+    /// What the leader had found before it forwarded.
+    pub(super) fn found(stored: StoredResponse) -> Self {
+        Self { is_older: true, ..Self::from(stored) }
+    }
+
     pub(super) fn filling(head: Arc<StoredHead>, reader: &FillReader, is_streamable: bool) -> Self {
         let body = LandedBody::Filling { fill: reader.downgrade(), is_streamable };
-        Self { head, body, by: trace::current() }
+        Self { head, body, is_older: false, by: trace::current() }
     }
 }
 
@@ -61,6 +71,8 @@ pub(super) enum Followed<B> {
     Alone,
     /// What landed was purged by one of its tags, maybe before this request came: look again.
     Purged(Arc<[Box<str>]>),
+    /// What a flight brings that began then, or before, was purged through another process: look again.
+    Fenced(Instant),
     /// What landed is another variant, or is gone: look again. The names tell the variants apart where nothing
     /// is stored.
     Again(Vec<HeaderName>),
@@ -121,6 +133,9 @@ impl Core {
             if !is_failure && self.is_purged(&asked.key, &landed.head, tags) {
                 return Followed::Purged(Arc::clone(&landed.head.tags));
             }
+            if !is_failure && self.is_fenced(&follower, &asked.key, &landed).await {
+                return Followed::Fenced(follower.flight_began());
+            }
             let announced = monotonic();
             match self.take(landed, &asked.ask, status, deadline).await {
                 Taken::Answer(response) => return Followed::Answer(response),
@@ -144,6 +159,22 @@ impl Core {
     fn is_purged(&self, key: &CacheKey, head: &StoredHead, known: &[Box<str>]) -> bool {
         let has_news = head.tags.iter().any(|tag| !known.contains(tag));
         has_news && self.cover(key, head).is_some()
+    }
+
+    /// Whether it was purged through another process. Who joins within the store's reach of the forward came before any
+    /// such purge is promised to be seen here. Who joins later, or is to have what was found before, asks the store: a
+    /// forward for those alone would be one more for each reach that the origin takes.
+    async fn is_fenced(&self, follower: &Follower<Landed>, key: &CacheKey, landed: &Landed) -> bool {
+        let Reach::Within(reach) = self.store.reach() else { return false };
+        if follower.came_after() < reach && !landed.is_older {
+            return false;
+        }
+        let head = StoredResponse::new(Arc::clone(&landed.head), StoredBody::default());
+        let asked = Stored::new(Kind::Response(head));
+        within(self.store_deadline, self.store.is_fenced(key, &asked)).await.unwrap_or_else(|error| {
+            self.counters.store_failed(&error);
+            true
+        })
     }
 
     async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {

@@ -18,6 +18,7 @@ use crate::{
     body::CacheBody,
     clock::{later, monotonic},
     collapse::{Leader, in_background},
+    store::Put,
     stored::StoredResponse,
 };
 
@@ -50,11 +51,12 @@ impl Keep {
             let began = response.head.began;
             let kept = core.keep(&place, response).await;
             match (lease, &kept) {
-                // The other processes need not wait for the next one either. A store that fails says nothing of that.
-                (Some(lease), Ok(false)) => lease.mark(&core, began),
+                // The other processes need not wait for the next one either. A store that fails says nothing of that, and
+                // what was purged nothing of what comes next.
+                (Some(lease), Ok(Put::Declined)) => lease.mark(&core, began),
                 (lease, _) => drop(lease),
             }
-            kept.unwrap_or(false)
+            matches!(kept, Ok(Put::Stored))
         }
         .boxed();
         match ((&mut kept).now_or_never(), leader) {

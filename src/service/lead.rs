@@ -26,18 +26,19 @@ where
     ResBody: Body<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    /// Forwards for all that wait, also if its own client leaves.
+    /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
     pub(super) async fn lead(
         self,
         leader: Leader<Landed>,
         lookup: Lookup,
+        is_near: bool,
         flight: String,
         status: CacheStatus,
         deadline: Instant,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let finish_limit = self.asked.policy.collapse.finish_limit;
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
-        let led = held::hold(flight, self.led(leader, lookup, status, deadline));
+        let led = held::hold(flight, self.led(leader, lookup, is_near, status, deadline));
         match FinishOnDrop::new(led, finish_limit).await {
             Led::Answer(answer) => answer,
             Led::Alone(alone) => {
@@ -52,10 +53,12 @@ where
         mut self,
         leader: Leader<Landed>,
         lookup: Lookup,
+        is_near: bool,
         status: CacheStatus,
         deadline: Instant,
     ) -> Led<Self, Result<Response<CacheBody<ResBody>>, S::Error>> {
-        let lookup = self.core.look_now(&self.asked.key, self.request.headers()).unwrap_or(lookup);
+        let (fields, patience) = (self.request.headers(), &mut self.patience);
+        let lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
             && hit.is_fresh
         {

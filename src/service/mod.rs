@@ -196,17 +196,17 @@ where
     async fn respond(mut self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
-        let (mut collapsed, mut names, mut tags) = (None, Vec::new(), Vec::new());
+        let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
         self.core.sight(&self.asked);
         self.core.counters.missed(&self.asked.key, self.core.clock.now());
         for _ in 0..ROUNDS {
-            let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
+            let (lookup, is_near) = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());
             let reason = match hit {
                 Ok(hit) => {
                     hit.count(&self.asked.tally);
                     let (response, refresh) = (hit.answer(&self.asked.ask), hit.refresh);
-                    return Ok(self.serve(response, refresh, lookup));
+                    return Ok(self.serve(response, refresh, lookup, is_near));
                 }
                 Err(reason) => reason,
             };
@@ -225,8 +225,8 @@ where
             else {
                 return self.alone(lookup, status).await;
             };
-            let follower = match self.core.join(&flight, &self.asked, &tags) {
-                Role::Leader(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
+            let follower = match self.core.join(&flight, &self.asked, &tags, purged) {
+                Role::Leader(leader) => return self.lead(leader, lookup, is_near, flight, status, deadline).await,
                 Role::Marked => return self.alone(lookup, status).await,
                 Role::Full { .. } => {
                     return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await;
@@ -235,11 +235,13 @@ where
             };
             match self.core.wait(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
                 Followed::Answer(response) => return Ok(response),
-                Followed::Lead(leader) => return self.lead(leader, lookup, flight, status, deadline).await,
+                // By now another process may have brought something.
+                Followed::Lead(leader) => return self.lead(leader, lookup, true, flight, status, deadline).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
                 Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false)), true).await,
                 // It was purged by one of these tags: now that they are known, there is a flight that began later.
                 Followed::Purged(told) => tags.extend(told.iter().cloned()),
+                Followed::Fenced(began) => purged = purged.max(Some(began)),
                 // Somebody else's variant: now that `Vary` is known, there is a flight for this one's.
                 Followed::Again(told) => {
                     collapsed = Some(false);
@@ -249,15 +251,15 @@ where
                 }
             }
         }
-        let lookup = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
+        let (lookup, _) = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
         self.alone(lookup, CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false))).await
     }
 
     /// A hit; if it is stale, a refresh begins.
-    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: Lookup) -> Response<B> {
+    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: Lookup, is_near: bool) -> Response<B> {
         // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
         if refresh && !self.asked.ask.wishes().no_store {
-            self.refresh(lookup);
+            self.refresh(lookup, is_near);
         }
         response
     }

@@ -71,12 +71,13 @@ impl Patience {
 }
 
 impl Core {
-    /// Looks for as long as the request has patience. A store that fails has nothing.
-    pub(super) async fn look(&self, key: &CacheKey, request: &HeaderMap, patience: &mut Patience) -> Lookup {
+    /// Looks for as long as the request has patience, and says whether the store had it at hand. A store that fails has
+    /// nothing.
+    pub(super) async fn look(&self, key: &CacheKey, request: &HeaderMap, patience: &mut Patience) -> (Lookup, bool) {
         match self.look_now(key, request) {
-            Some(lookup) => lookup,
+            Some(lookup) => (lookup, true),
             // Apart, so that a miss in memory does not carry it.
-            None => Box::pin(self.look_patiently(key, request, false, patience)).await,
+            None => (Box::pin(self.look_patiently(key, request, false, patience)).await, false),
         }
     }
 

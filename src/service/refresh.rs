@@ -26,7 +26,7 @@ where
 {
     /// Forwards in the background, unless somebody does so already, here or in another process. Nobody waits for it; who
     /// can not be served stale joins it.
-    pub(super) fn refresh(mut self, lookup: Lookup) {
+    pub(super) fn refresh(mut self, lookup: Lookup, is_near: bool) {
         let Some(flight) = lookup.flight(&self.asked, &[], self.request.headers()) else { return };
         // No key ends so, and no flight.
         let mark = format!("{flight}|~");
@@ -40,10 +40,16 @@ where
         let limit = collapse.finish_limit;
         self.patience = Patience::without_client();
         let pause = Pause { core, mark: Some(mark) };
-        in_background(held::hold(flight, self.refreshed(lookup, leader, pause)), limit);
+        in_background(held::hold(flight, self.refreshed(lookup, is_near, leader, pause)), limit);
     }
 
-    async fn refreshed(mut self, mut lookup: Lookup, leader: Leader<Landed>, pause: Pause) {
+    async fn refreshed(mut self, lookup: Lookup, is_near: bool, leader: Leader<Landed>, pause: Pause) {
+        let (fields, patience) = (self.request.headers(), &mut self.patience);
+        let mut lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
+        if self.core.reuse(&lookup, &self.asked.ask, fields).is_ok_and(|hit| hit.is_fresh) {
+            pause.end();
+            return land(leader, &lookup);
+        }
         let mut lease = None;
         if self.core.store.is_shared() && self.asked.policy.collapse.leases {
             let (fields, patience) = (self.request.headers(), &mut self.patience);

@@ -11,6 +11,7 @@ use std::{
 
 use http::Request;
 use http_body::Body;
+use tokio::time::Instant;
 
 use super::{answer::Ask, follow::Landed};
 use crate::{
@@ -75,9 +76,10 @@ impl Core {
 
     /// Joins the flight of what is asked for, or begins it.
     ///
-    /// `tags`: what is known of the tags of what it brings.
-    pub(super) fn join(&self, flight: &str, asked: &Asked, tags: &[Box<str>]) -> Role<Landed> {
-        let fenced = self.fences.raised_at(&asked.key, tags);
+    /// `tags`: what is known of the tags of what it brings. `purged`: what flights bring that began no later, the store
+    /// knows to be purged.
+    pub(super) fn join(&self, flight: &str, asked: &Asked, tags: &[Box<str>], purged: Option<Instant>) -> Role<Landed> {
+        let fenced = self.fences.raised_at(&asked.key, tags).max(purged);
         let (tenant, collapse) = (asked.key.tenant_component(), &asked.policy.collapse);
         let role = self.collapser.join(flight, tenant, collapse, fenced, monotonic());
         match &role {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, response};
 
 use super::{Core, job::Job};
 use crate::{
+    clock::monotonic,
     key::CacheKey,
     observe::Tally,
     policy::{Plan, SkipReason},
@@ -154,8 +155,8 @@ impl Job {
 }
 
 impl Core {
-    /// Stores, and says whether it is there now. A store that fails stores nothing, and that is all.
-    pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<bool, StoreError> {
+    /// Stores, and says what became of that. A store that fails stores nothing, and that is all.
+    pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<Put, StoreError> {
         let StoredHead { began, brought, .. } = *response.head;
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
         let is_gone = self.is_gone(&place.key, &response);
@@ -180,7 +181,7 @@ impl Core {
                 if let Some(flight) = &place.flight {
                     self.collapser.unmark(flight);
                 }
-                return Ok(true);
+                return put;
             }
             Ok(Put::Fenced) => {
                 place.tally.fenced();
@@ -197,10 +198,13 @@ impl Core {
             }
         };
         place.tally.not_stored(reason);
-        put.map(|_| false)
+        put
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        // Should the store not say more, no purge is known to have ended it when it was asked for.
+        let asked_for = monotonic().checked_sub(since(self.clock.now(), stored.brought()));
+        let stored = stored.known_anew(asked_for);
         let put = within(self.store_deadline, self.store.put(key, stored.clone())).await;
         if !matches!(put, Ok(Put::Fenced)) || !self.is_of_the_future(key).await {
             return put;

@@ -38,6 +38,28 @@ pub(super) enum Turn<B> {
 }
 
 impl Core {
+    /// What is stored by now. Who takes no leases asks the store past what it had at hand (`is_near`): another process may
+    /// have brought something newer, and nobody waits for a turn to see that.
+    pub(super) async fn look_before_forward(
+        &self,
+        asked: &Asked,
+        request: &HeaderMap,
+        lookup: Lookup,
+        is_near: bool,
+        patience: &mut Patience,
+    ) -> Lookup {
+        let lookup = self.look_now(&asked.key, request).unwrap_or(lookup);
+        let is_alone = !is_near || asked.policy.collapse.leases || !self.store.is_shared();
+        if is_alone || self.reuse(&lookup, &asked.ask, request).is_ok_and(|hit| hit.is_fresh) {
+            return lookup;
+        }
+        // Apart, so that a miss in memory does not carry it.
+        match Box::pin(self.look_far(&asked.key, request, patience)).await {
+            Lookup::Failed | Lookup::Marked => lookup,
+            found => found,
+        }
+    }
+
     /// Waits until it is our turn to forward, or until there is no need to, but not past `deadline`.
     pub(super) async fn turn<B>(
         &self,

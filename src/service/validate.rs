@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, Response, StatusCode, header, response};
 use http_body::Body;
 
-use super::{Asked, Core, Lookup, answer, job::Job, pump::Use};
+use super::{Asked, Core, Landed, Lookup, answer, job::Job, pump::Use};
 use crate::{
     body::CacheBody,
     clock::monotonic,
@@ -139,7 +139,7 @@ impl Job {
         let answer = self.asked.ask.answer(&stored, self.status, stored.head.age(self.core.clock.now()));
         match self.leader.take() {
             Some(leader) if stored.head.staleness.is_forbidden => leader.not_reusable(monotonic()),
-            Some(leader) => leader.bring(stored.into(), monotonic()),
+            Some(leader) => leader.bring(Landed::found(stored), monotonic()),
             None => {}
         }
         answer
@@ -242,7 +242,7 @@ impl Job {
         self.asked.tally.not_stored("origin-failed");
         self.asked.tally.stale_if_error();
         if let Some(leader) = self.leader.take() {
-            leader.bring(stored.clone().into(), monotonic());
+            leader.bring(Landed::found(stored.clone()), monotonic());
         }
         Some(response)
     }

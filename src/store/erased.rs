@@ -15,6 +15,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn fence<'a>(&'a self, fence: &'a Fence) -> BoxFuture<'a, Result<(), StoreError>>;
     fn is_shared(&self) -> bool;
     fn reach(&self) -> Reach;
+    fn is_fenced<'a>(&'a self, key: &'a CacheKey, stored: &'a Stored) -> BoxFuture<'a, Result<bool, StoreError>>;
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>>;
     fn size(&self) -> StoreSize;
     fn servers(&self) -> Vec<ServerState>;
@@ -48,6 +49,10 @@ impl<T: Store> ErasedStore for T {
 
     fn reach(&self) -> Reach {
         Store::reach(self)
+    }
+
+    fn is_fenced<'a>(&'a self, key: &'a CacheKey, stored: &'a Stored) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(trace::within(trace::store("is_fenced"), Store::is_fenced(self, key, stored)))
     }
 
     fn lease<'a>(&'a self, key: &'a CacheKey, lifetime: Duration) -> BoxFuture<'a, Result<Lease, StoreError>> {

@@ -146,9 +146,21 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// How long after [`fence`](Self::fence) has answered other processes may still find what the fence covers. Default:
-    /// [`Reach::Alone`], for a store of one process.
+    /// [`Reach::Alone`], for a store of one process. A store that says more answers [`is_fenced`](Self::is_fenced), too.
     fn reach(&self) -> Reach {
         Reach::Alone
+    }
+
+    /// Whether a [`Fence`] covers what was brought to be stored under `key`, hard or soft. As of now, or of a moment no longer
+    /// ago than the [`reach`](Self::reach). Asked where a store has a reach, before a response is shared with a request that
+    /// came later than that after its forward began. Default: yes, so that such a request is forwarded.
+    ///
+    /// # Errors
+    ///
+    /// When the store can not tell. It counts as covered.
+    fn is_fenced(&self, key: &CacheKey, stored: &Stored) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        let _ = (key, stored);
+        std::future::ready(Ok(true))
     }
 
     /// Asks for the lease of `key`: one process forwards, and the others wait for what it brings. Asked before a
@@ -237,6 +249,10 @@ impl<T: Store> Store for Arc<T> {
 
     fn reach(&self) -> Reach {
         (**self).reach()
+    }
+
+    async fn is_fenced(&self, key: &CacheKey, stored: &Stored) -> Result<bool, StoreError> {
+        (**self).is_fenced(key, stored).await
     }
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {

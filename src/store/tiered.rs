@@ -2,15 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
-
 use super::{Fence, Lease, Peek, Put, Reach, ServerState, ServerWatch, Store, StoreError, StoreSize};
 use crate::{clock::monotonic, key::CacheKey, stored::Stored};
 
 /// A near store in front of a far one: memory answers for at most
 /// [`near_freshness`](Self::near_freshness), then the far store is asked.
 ///
-/// What is found in the far store is kept in the near one, and what is stored goes to both. So a hit costs what a memory
+/// What is found in the far store is kept in the near one, and what is stored goes to the far one first. So a hit costs what a memory
 /// hit costs, most of the time, and what is purged by another process is gone here within `near_freshness`.
 ///
 /// ```
@@ -43,11 +41,11 @@ impl<Near: Store, Far: Store> Tiered<Near, Far> {
         self
     }
 
-    /// Keeps a copy near, of this moment or of the one before that the far store has it from. The far store is the one
-    /// that counts, so nobody waits for what becomes of it.
-    async fn keep_near(&self, key: &CacheKey, stored: Stored, at: Instant) {
-        if !self.near_freshness.is_zero() {
-            let _ = self.near.put(key, stored.known_at(at)).await;
+    /// Keeps a copy near, while what is known of it lasts. The far store is the one that counts, so nobody waits for what
+    /// becomes of it.
+    async fn keep_near(&self, key: &CacheKey, stored: Stored) {
+        if stored.is_known_within(self.near_freshness) {
+            let _ = self.near.put(key, stored).await;
         }
     }
 }
@@ -65,7 +63,8 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
         let asked = monotonic();
         let found = self.far.get(key).await?;
         match &found {
-            Some(stored) => self.keep_near(key, stored.clone(), asked).await,
+            // Of this moment, or of the one before that the far store has it from.
+            Some(stored) => self.keep_near(key, stored.clone().known_at(asked)).await,
             None => {
                 let _ = self.near.remove(key).await;
             }
@@ -74,14 +73,20 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        // A marker is for the other processes: this one may have what the far store does not take.
-        if stored.marker().is_none() {
-            // This process has it at once, whatever becomes of the other.
-            self.keep_near(key, stored.clone(), monotonic()).await;
-        }
-        let put = self.far.put(key, stored).await;
-        if matches!(put, Ok(Put::Fenced)) {
-            let _ = self.near.remove(key).await;
+        let asked = monotonic();
+        // What is known of it here is nothing to others.
+        let put = self.far.put(key, stored.clone().known_anew(None)).await;
+        // Only now: until then nobody knows whether a fence covers it.
+        match put {
+            Ok(Put::Fenced) => drop(self.near.remove(key).await),
+            // A marker is for the other processes: this one may have what the far store does not take.
+            _ if stored.marker().is_some() => {}
+            // What is covered softly is taken, too.
+            Ok(_) if matches!(self.far.is_fenced(key, &stored).await, Ok(false)) => {
+                self.keep_near(key, stored.known_anew(Some(asked))).await;
+            }
+            // Whatever covers it was raised after it was asked for: from then on this process may have it for so long.
+            Ok(_) | Err(_) => self.keep_near(key, stored).await,
         }
         put
     }
@@ -102,6 +107,10 @@ impl<Near: Store, Far: Store> Store for Tiered<Near, Far> {
 
     fn reach(&self) -> Reach {
         self.far.reach().behind(self.near_freshness)
+    }
+
+    async fn is_fenced(&self, key: &CacheKey, stored: &Stored) -> Result<bool, StoreError> {
+        self.far.is_fenced(key, stored).await
     }
 
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {

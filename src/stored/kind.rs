@@ -44,6 +44,11 @@ impl Stored {
         Self { known: Some(self.known.map_or(at, |known| known.min(at))), ..self }
     }
 
+    /// The same, as it is known as of this moment whatever was said before; none if nothing is known.
+    pub(crate) fn known_anew(self, at: Option<Instant>) -> Self {
+        Self { known: at, ..self }
+    }
+
     /// Whether it is known as of a moment no longer ago than this.
     pub(crate) fn is_known_within(&self, lifetime: Duration) -> bool {
         self.known.is_some_and(|known| known.elapsed() < lifetime)

@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty};
 use microcache::{
     BodyError, Cache, CacheBody, CacheKey, CacheLayer, CacheStatus, Fence, Lease, ManualClock, MemoryStore, Peek,
-    Policy, Put, Store, StoreError, Stored,
+    Policy, Put, Reach, Store, StoreError, Stored,
 };
 use tokio::sync::Semaphore;
 use tokio_test::task::Spawn;
@@ -437,6 +437,12 @@ impl<S: Store> Store for Gated<S> {
     }
     fn is_shared(&self) -> bool {
         self.0.is_shared()
+    }
+    fn reach(&self) -> Reach {
+        self.0.reach()
+    }
+    async fn is_fenced(&self, key: &CacheKey, stored: &Stored) -> Result<bool, StoreError> {
+        self.0.is_fenced(key, stored).await
     }
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
         self.0.lease(key, lifetime).await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use microcache::{Cache, CacheLayer, Policy};
+use microcache::{Cache, CacheLayer, Collapse, Policy};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service};
 
@@ -14,6 +14,7 @@ use crate::{
     shared::{PATIENCE, clock_of_today, far, process, settle_io, tiered},
 };
 
+const SECONDS: Duration = Duration::from_secs(1);
 const SECOND: &[(&str, &str)] = &[("cache-control", "max-age=1")];
 const HOUR: &[(&str, &str)] = &[("cache-control", "max-age=3600")];
 
@@ -44,6 +45,37 @@ async fn a_second_is_a_thousand_milliseconds_by_the_clock_of_the_cache() {
         assert_eq!(text(ask(&mut cache, get(path)).await).await.unwrap(), "new", "{path}");
     }
     assert_eq!(origin.forwards(), 600);
+}
+
+/// What this process has near is stale, and what another one has brought meanwhile is not.
+#[tokio::test]
+async fn without_leases_memcached_is_asked_before_what_is_stale_near_is_forwarded_or_refreshed() {
+    let memcached = Memcached::start(&[]);
+    let clock = clock_of_today();
+    for (path, stale) in [("/forwarded", Duration::ZERO), ("/refreshed", 60 * SECONDS)] {
+        let node = || {
+            let policy = Policy::new().collapse(Collapse::new().without_leases()).stale_while_revalidate(stale);
+            let builder = CacheLayer::builder(tiered(&memcached, 60 * SECONDS)).policy(policy);
+            let layer = builder.clock(clock.clone()).store_deadline(PATIENCE).build().unwrap();
+            let origin = Origin::default();
+            (layer.layer(origin.clone()), origin)
+        };
+        let ((mut one, origin), (mut other, elsewhere)) = (node(), node());
+        origin.queue([reply(200, SECOND, "old"), reply(200, SECOND, "new")]);
+        for cache in [&mut one, &mut other] {
+            assert_eq!(text(ask(cache, get(path)).await).await.unwrap(), "old");
+            settle_io().await;
+        }
+        clock.advance(1_000 * MILLI);
+        elsewhere.queue([reply(200, SECOND, "once more")]);
+        ask(&mut one, get(path)).await;
+        settle_io().await;
+
+        ask(&mut other, get(path)).await;
+        settle_io().await;
+        assert_eq!(text(ask(&mut other, get(path)).await).await.unwrap(), "new", "{path}");
+        assert_eq!((origin.forwards(), elsewhere.forwards()), (2, 0), "{path}");
+    }
 }
 
 /// Measures for how long a response of one second is found, by the clock on the wall, read through memcached alone.

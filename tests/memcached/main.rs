@@ -15,6 +15,7 @@ mod compute;
 mod fault;
 mod fences;
 mod freshness;
+mod late;
 mod lease;
 mod lies;
 mod proxy;

@@ -16,16 +16,16 @@ use crate::{
     shared::{PATIENCE, settle_io},
 };
 
-const LAMP: &[(&str, &str)] = &[("cache-control", "max-age=3600"), ("surrogate-key", "lamp list")];
-const NEAR: Duration = Duration::from_millis(100);
+pub(crate) const LAMP: &[(&str, &str)] = &[("cache-control", "max-age=3600"), ("surrogate-key", "lamp list")];
+pub(crate) const NEAR: Duration = Duration::from_millis(100);
 
-struct Process {
-    cache: TestCache,
-    origin: Origin,
-    handle: CacheHandle,
+pub(crate) struct Process {
+    pub(crate) cache: TestCache,
+    pub(crate) origin: Origin,
+    pub(crate) handle: CacheHandle,
 }
 
-fn process(store: impl Store) -> Process {
+pub(crate) fn process(store: impl Store) -> Process {
     let layer = CacheLayer::builder(store).policy(Policy::new()).store_deadline(PATIENCE).build().unwrap();
     let origin = Origin::default();
     Process { cache: layer.layer(origin.clone()), origin, handle: layer.handle() }
@@ -39,15 +39,15 @@ impl Process {
 }
 
 /// Each case has a namespace of its own, so that they do not purge each other's.
-fn far(memcached: &Memcached, case: &str) -> MemcachedStore {
+pub(crate) fn far(memcached: &Memcached, case: &str) -> MemcachedStore {
     MemcachedStore::builder([memcached.address()]).namespace(case).deadline(PATIENCE).build().unwrap()
 }
 
-fn tiered(memcached: &Memcached, case: &str) -> Tiered<MemoryStore, MemcachedStore> {
+pub(crate) fn tiered(memcached: &Memcached, case: &str) -> Tiered<MemoryStore, MemcachedStore> {
     Tiered::new(MemoryStore::with_max_bytes(8 << 20), far(memcached, case)).near_freshness(NEAR)
 }
 
-fn purges() -> [(&'static str, Purge); 4] {
+pub(crate) fn purges() -> [(&'static str, Purge); 4] {
     [
         ("url", Purge::url("https://shop.example/a").into()),
         ("tag", Purge::tag("lamp").into()),
@@ -57,7 +57,7 @@ fn purges() -> [(&'static str, Purge); 4] {
 }
 
 /// As long as the purge says that it takes.
-async fn reached(reach: Reach) {
+pub(crate) async fn reached(reach: Reach) {
     let Reach::Within(time) = reach else { panic!("there are others") };
     sleep(time).await;
 }

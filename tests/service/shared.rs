@@ -2,19 +2,19 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use microcache::{
-    CacheKey, CacheLayer, Collapse, Lease, LeaseGuard, ManualClock, MemoryStore, Overflow, Policy, Put, Store,
-    StoreError, Stored,
+    CacheKey, CacheLayer, Clock, Collapse, Lease, LeaseGuard, ManualClock, MemoryStore, Overflow, Policy, Put, Reach,
+    Store, StoreError, StoreErrorKind, Stored, Tiered,
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_test::{assert_pending, assert_ready_ok};
-use tower::Layer;
+use tower::{Layer, Service};
 
 use crate::common::*;
 
@@ -29,6 +29,30 @@ struct Steps {
     is_held: bool,
     is_shared: bool,
     asked: Arc<AtomicUsize>,
+    /// How often it was asked for what is stored.
+    looks: Arc<AtomicUsize>,
+    reach: Reach,
+    fences: Arc<Fences>,
+}
+
+/// The one that another process has raised for all.
+#[derive(Default)]
+struct Fences {
+    raised: Mutex<Option<SystemTime>>,
+    /// Nobody can tell.
+    is_silent: AtomicBool,
+    asked: AtomicUsize,
+}
+
+impl Fences {
+    fn raise(&self, clock: &ManualClock) {
+        *self.raised.lock().unwrap() = Some(clock.now());
+        clock.advance(MILLI);
+    }
+
+    fn cover(&self, stored: &Stored) -> bool {
+        self.raised.lock().unwrap().is_some_and(|raised| stored.began() <= raised)
+    }
 }
 
 const MANY: usize = 1_000;
@@ -38,8 +62,9 @@ impl Steps {
     fn new() -> Self {
         let many = || Arc::new(Semaphore::new(MANY));
         let inner = MemoryStore::with_max_bytes(1 << 20);
-        let asked = Arc::new(AtomicUsize::new(0));
-        Self { inner, gets: many(), puts: many(), leases: many(), is_held: false, is_shared: true, asked }
+        let (asked, looks, fences) = (Arc::default(), Arc::default(), Arc::default());
+        let (gets, puts, leases, reach) = (many(), many(), many(), Reach::Alone);
+        Self { inner, gets, puts, leases, is_held: false, is_shared: true, asked, looks, reach, fences }
     }
 
     fn held() -> Self {
@@ -52,19 +77,25 @@ fn hang(operations: &Semaphore) {
     operations.forget_permits(MANY);
 }
 
-async fn step(operations: &Semaphore) {
+/// An error once there are no more of them.
+async fn step(operations: &Semaphore) -> Result<(), StoreError> {
     tokio::task::yield_now().await;
-    operations.acquire().await.unwrap().forget();
+    operations.acquire().await.map_err(|closed| StoreError::new(StoreErrorKind::Io, closed))?.forget();
+    Ok(())
 }
 
 impl Store for Steps {
     async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
-        step(&self.gets).await;
-        self.inner.get(key).await
+        self.looks.fetch_add(1, SeqCst);
+        step(&self.gets).await?;
+        Ok(self.inner.get(key).await?.filter(|stored| !self.fences.cover(stored)))
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        step(&self.puts).await;
+        step(&self.puts).await?;
+        if self.fences.cover(&stored) {
+            return Ok(Put::Fenced);
+        }
         self.inner.put(key, stored).await
     }
 
@@ -76,9 +107,21 @@ impl Store for Steps {
         self.is_shared
     }
 
+    fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    async fn is_fenced(&self, _: &CacheKey, stored: &Stored) -> Result<bool, StoreError> {
+        self.fences.asked.fetch_add(1, SeqCst);
+        match self.fences.is_silent.load(SeqCst) {
+            true => Err(StoreError::new(StoreErrorKind::Io, "nobody can tell")),
+            false => Ok(self.fences.cover(stored)),
+        }
+    }
+
     async fn lease(&self, _: &CacheKey, _: Duration) -> Result<Lease, StoreError> {
         self.asked.fetch_add(1, SeqCst);
-        step(&self.leases).await;
+        step(&self.leases).await?;
         Ok(if self.is_held { Lease::Held } else { Lease::Granted(LeaseGuard::new(|| {})) })
     }
 }
@@ -315,4 +358,137 @@ async fn a_refresh_that_another_process_does_is_left_to_it_without_a_word() {
     settle().await;
     assert_eq!(text(ask(&mut there, get("/")).await).await.unwrap(), "new");
     assert_eq!(elsewhere.forwards(), 0);
+}
+
+/// What those get who join a forward so long after it began, and how often the fences were asked for.
+async fn joined_after(since: Duration, is_purged: bool, is_silent: bool) -> (Vec<String>, usize, usize) {
+    let store = Steps { reach: Reach::Within(SECOND), ..Steps::new() };
+    store.fences.is_silent.store(is_silent, SeqCst);
+    let (mut cache, origin, clock) = cache_with(&store, Policy::new());
+    let mut first = send(&mut cache, get("/"));
+    for _ in 0..3 {
+        assert_pending!(first.poll());
+        settle().await;
+    }
+    clock.advance(MILLI);
+    if is_purged {
+        store.fences.raise(&clock);
+    }
+    tokio::time::advance(since).await;
+    let mut others: Vec<_> = (0..5).map(|_| send(&mut cache, get("/"))).collect();
+    for _ in 0..3 {
+        others.iter_mut().for_each(|other| assert_pending!(other.poll()));
+        settle().await;
+    }
+    origin.reply(ok("old"));
+    origin.queue((0..5).map(|_| ok("new")));
+    assert_eq!(text(assert_ready_ok!(first.poll())).await.unwrap(), "old");
+    let mut answers = Vec::new();
+    for other in futures_util::future::join_all(others.into_iter().map(|other| other.into_inner())).await {
+        answers.push(text(other.unwrap()).await.unwrap());
+    }
+    (answers, origin.forwards(), store.fences.asked.load(SeqCst))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_later_than_a_purge_takes_to_get_here_gets_what_the_store_knows_no_purge_of() {
+    let table = [
+        (999 * MILLI, true, false, "old", 1, 0),
+        (1_000 * MILLI, false, false, "old", 1, 5),
+        (1_000 * MILLI, true, false, "new", 2, 5),
+        (1_000 * MILLI, true, true, "new", 2, 5),
+        // They find it in the store.
+        (1_000 * MILLI, false, true, "old", 1, 5),
+    ];
+    for (since, is_purged, is_silent, expected, forwards, asked) in table {
+        let said = joined_after(since, is_purged, is_silent).await;
+        assert_eq!(said, (vec![expected.to_owned(); 5], forwards, asked), "{since:?} {is_purged} {is_silent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_there_before_its_forward_is_shared_with_nobody_before_the_store_was_asked() {
+    let fields = [("cache-control", "max-age=1, stale-if-error=60"), ("etag", "\"a\"")];
+    for (answer, is_older) in [(304, true), (500, true), (200, false)] {
+        for (is_purged, expected) in [(false, "old"), (true, "new")] {
+            let store = Steps { reach: Reach::Within(SECOND), ..Steps::new() };
+            let (mut cache, origin, clock) = cache_with(&store, Policy::new());
+            origin.queue([reply(200, &fields, "old")]);
+            ask(&mut cache, get("/")).await;
+            settle().await;
+            clock.advance(2 * SECOND);
+            let mut asked: Vec<_> = (0..2).map(|_| send(&mut cache, get("/"))).collect();
+            for _ in 0..5 {
+                asked.iter_mut().for_each(|asked| assert_pending!(asked.poll()));
+                settle().await;
+            }
+            if is_purged {
+                clock.advance(MILLI);
+                store.fences.raise(&clock);
+            }
+            origin.queue([reply(200, &fields, "new")]);
+            origin.reply(reply(answer, &fields, if answer == 200 { "new" } else { "" }));
+
+            assert_eq!(origin.forwards(), 2);
+            let second = asked.pop().unwrap();
+            let (first, second) = tokio::join!(asked.pop().unwrap().into_inner(), second.into_inner());
+            assert_eq!(text(first.unwrap()).await.unwrap(), if is_older { "old" } else { "new" }, "{answer}");
+            let second = text(second.unwrap()).await.unwrap();
+            assert_eq!(second, if is_older { expected } else { "new" }, "{answer} {is_purged}");
+            assert_eq!(store.fences.asked.load(SeqCst), usize::from(is_older), "{answer} {is_purged}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_leases_the_store_is_asked_once_before_a_forward_and_not_again_if_it_was() {
+    let policy = || Policy::new().collapse(Collapse::new().without_leases());
+    // In memory, and for how long that counts.
+    for (near_freshness, looks) in [(60 * SECOND, 1), (Duration::ZERO, 3)] {
+        let store = Steps::new();
+        let near = MemoryStore::with_max_bytes(1 << 20);
+        let layer = CacheLayer::builder(Tiered::new(near, store.clone()).near_freshness(near_freshness));
+        let (clock, origin) = (ManualClock::new(), Origin::default());
+        let mut cache = layer.policy(policy()).clock(clock.clone()).build().unwrap().layer(origin.clone());
+        origin.queue([ok("old"), ok("new")]);
+        // Nothing is near: the look has been to the store.
+        ask(&mut cache, get("/")).await;
+        assert_eq!(store.looks.load(SeqCst), 1);
+        settle().await;
+
+        clock.advance(10 * SECOND);
+        let before = store.looks.load(SeqCst);
+        let three = std::array::from_fn::<_, 3, _>(|_| cache.call(get("/")));
+        futures_util::future::join_all(three).await;
+        assert_eq!((store.looks.load(SeqCst) - before, origin.forwards()), (looks, 2), "{near_freshness:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_in_front_has_what_the_store_did_not_take_no_longer_than_a_purge_could_take_since_it_was_asked_for() {
+    let (near, store) = (MemoryStore::with_max_bytes(1 << 20), Steps::new());
+    hang(&store.puts);
+    let layer =
+        CacheLayer::builder(Tiered::new(near, store.clone()).near_freshness(SECOND)).store_deadline(60 * SECOND);
+    let (clock, origin) = (ManualClock::new(), Origin::default());
+    let mut cache = layer.clock(clock.clone()).build().unwrap().layer(origin.clone());
+    let mut first = send(&mut cache, get("/"));
+    for _ in 0..3 {
+        assert_pending!(first.poll());
+        settle().await;
+    }
+    clock.advance(400 * MILLI);
+    tokio::time::advance(400 * MILLI).await;
+    origin.reply(reply(200, &[("cache-control", "max-age=60")], "page"));
+    text(assert_ready_ok!(first.poll())).await.unwrap();
+    // The store fails.
+    store.puts.close();
+    settle().await;
+    store.gets.close();
+
+    tokio::time::advance(599 * MILLI).await;
+    assert!(status(&ask(&mut cache, get("/")).await).starts_with("hit"));
+    tokio::time::advance(MILLI).await;
+    origin.queue([ok("once more")]);
+    assert!(status(&ask(&mut cache, get("/")).await).starts_with("fwd"));
 }

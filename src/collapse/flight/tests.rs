@@ -58,6 +58,26 @@ async fn the_first_leads_and_the_others_follow_and_all_see_what_was_announced() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_knows_how_long_after_the_forward_it_came() {
+    let board = board();
+    let leads = leader(&board);
+    let began = monotonic();
+    let early = follower(&board);
+    advance(Duration::from_millis(300)).await;
+    let late = follower(&board);
+    assert_eq!([early.came_after(), late.came_after()], [0, 300].map(Duration::from_millis));
+    assert_eq!(late.flight_began(), began);
+
+    leads.fail();
+    let Landing::Lead(next) = early.landing(soon()).await else { panic!("no successor") };
+    advance(Duration::from_millis(10)).await;
+
+    assert_eq!(follower(&board).came_after(), Duration::from_millis(10), "after the forward that is under way");
+    assert_eq!(late.flight_began(), began + Duration::from_millis(300));
+    drop(next);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_marker_is_there_before_anyone_is_released() {
     let board = board();
     let leads = leader(&board);

@@ -60,6 +60,15 @@ impl FencedNode {
         self.ask(&fences_of(key), name, Some(seconds)).await
     }
 
+    /// What covers what is under `key`, as of lately.
+    pub(super) async fn fences(&self, key: &CacheKey) -> Result<Seen, StoreError> {
+        let tenant = fences_of(key);
+        match self.lately.seen(&self.all, &tenant, monotonic()) {
+            Some(seen) => Ok(seen),
+            None => Ok(self.ask(&tenant, &self.format.name_of_fences(&tenant), None).await?.1),
+        }
+    }
+
     async fn ask(&self, tenant: &CacheKey, name: &str, vivify: Option<u32>) -> Result<(Got, Seen), StoreError> {
         let at = monotonic();
         let names = [self.format.name_of_fences(&self.all), self.format.name_of_fences(tenant)];

@@ -150,6 +150,11 @@ impl Store for MemcachedStore {
         Reach::Within(RECENT)
     }
 
+    async fn is_fenced(&self, key: &CacheKey, stored: &Stored) -> Result<bool, StoreError> {
+        let seen = self.node(key).fences(key).await?;
+        Ok(seen.cover(key, stored).is_some())
+    }
+
     async fn lease(&self, key: &CacheKey, lifetime: Duration) -> Result<Lease, StoreError> {
         lease::ask(self.node(key).node.clone(), self.name("lease:", key), lifetime).await
     }
