@@ -5,5 +5,6 @@
 #![expect(unreachable_pub, reason = "modules of the benches")]
 
 pub mod exchange;
+pub mod memory;
 pub mod table;
 pub mod timing;
