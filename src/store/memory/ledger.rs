@@ -60,6 +60,10 @@ pub(super) struct Victim {
 
 impl Ledger {
     pub(super) fn new(max_bytes: u64, share: Share) -> Self {
+        // A share of all is none: what is too much for the store is not what a tenant stored longest ago, but what the
+        // cache knows to be asked for least.
+        let share_bytes = if share.max_bytes < max_bytes { share.max_bytes } else { u64::MAX };
+        let share = Share { max_bytes: share_bytes, ..share };
         Self { share, max_bytes: max_bytes - max_bytes / HEADROOM, books: Mutex::default() }
     }
 
@@ -245,9 +249,11 @@ mod tests {
 
     #[test]
     fn a_tenant_that_is_alone_leaves_it_to_the_cache() {
-        let ledger = Ledger::new(100, ALL);
-        for key in 0..100 {
-            assert!(stored(&ledger, "", &key.to_string(), 10).is_empty());
+        for share in [ALL, Share { max_bytes: 100, ..ALL }] {
+            let ledger = Ledger::new(100, share);
+            for key in 0..100 {
+                assert!(stored(&ledger, "", &key.to_string(), 10).is_empty(), "{share:?}");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod ledger;
+mod sketch;
 
 use std::{
     fmt,
@@ -43,18 +44,21 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
-    held: Cache<Arc<str>, Held, RandomState>,
+    held: HeldCache,
     ledger: Arc<Ledger>,
     evictions: Arc<AtomicU64>,
     max_bytes: u64,
     share: Share,
 }
 
-/// What is stored, and under which number it was charged.
+type HeldCache = Cache<Arc<str>, Held, RandomState>;
+
+/// What is stored, under which number it was charged, and for how many bytes.
 #[derive(Clone)]
 struct Held {
     stored: Stored,
     number: u64,
+    bytes: u32,
 }
 
 impl MemoryStore {
@@ -75,15 +79,19 @@ impl MemoryStore {
         let evictions = Arc::new(AtomicU64::new(0));
         let (books, evicted) = (Arc::clone(&ledger), Arc::clone(&evictions));
         let held = Cache::builder()
-            .max_capacity(max_bytes)
-            .weigher(|key: &Arc<str>, held: &Held| weight_bytes(key, &held.stored))
+            .max_capacity(capacity(max_bytes))
+            .weigher(|_: &Arc<str>, held: &Held| held.bytes)
             .eviction_listener(move |key, held: Held, cause| {
+                if held.number == sketch::FILLER {
+                    return;
+                }
                 if cause.was_evicted() {
                     evicted.fetch_add(1, Relaxed);
                 }
                 books.discharge(tenant_component(&key), held.number);
             })
             .build_with_hasher(RandomState::default());
+        sketch::prepare(&held, capacity(max_bytes));
         Self { held, ledger, evictions, max_bytes, share }
     }
 
@@ -118,7 +126,7 @@ impl Store for MemoryStore {
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
         let bytes = weight_bytes(key.as_str(), &stored);
-        if u64::from(bytes) > self.share.max_bytes {
+        if u64::from(bytes) > self.share.max_bytes.min(capacity(self.max_bytes)) {
             return Ok(Put::Declined);
         }
         let tenant = key.tenant_component();
@@ -135,15 +143,19 @@ impl Store for MemoryStore {
             }
             there => {
                 // moka goes by the first size or the last of what changes it and leaves soon after: for good.
-                if there.is_some_and(|there| weight_bytes(&key, &there.value().stored) != bytes) {
+                if there.is_some_and(|there| there.value().bytes != bytes) {
                     self.held.invalidate(&key);
                 }
-                Op::Put(Held { stored, number })
+                Op::Put(Held { stored, number, bytes })
             }
         });
         match outcome {
             Put::Stored => self.evict(self.ledger.settle(tenant, &key, number)),
             Put::Fenced | Put::Declined => self.ledger.discharge(tenant, number),
+        }
+        // moka makes room for many at a time, and later: before that is too late, now.
+        if self.ledger.size().0 > self.max_bytes {
+            self.held.run_pending_tasks();
         }
         Ok(outcome)
     }
@@ -176,6 +188,11 @@ fn weight_bytes(key: &str, stored: &Stored) -> u32 {
 
 /// What moka, the ledger and the allocator take for each key beside the key and the stored response.
 const OVERHEAD_BYTES: usize = 640;
+
+/// What moka keeps: the rest is for what was put and moka has not looked at yet.
+fn capacity(max_bytes: u64) -> u64 {
+    max_bytes - max_bytes / 128
+}
 
 #[cfg(test)]
 mod tests;

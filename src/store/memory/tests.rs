@@ -181,6 +181,52 @@ fn what_changes_its_size_and_leaves_at_once_takes_no_room_with_it() {
 }
 
 #[test]
+fn what_is_asked_for_often_stays() {
+    // A thousand of 16 KiB find room, of 12,500: 0.47 hit with a sketch for all of them,
+    // 0.40 with moka's own, and 0.37 if what was stored longest ago leaves.
+    let store = MemoryStore::with_max_bytes(16 << 20);
+    let (body, keys) = (response(0, 15_400), (0..12_500).map(|page| key("", &format!("/{page}"))).collect::<Vec<_>>());
+    let sums: Vec<f64> = (1..=keys.len())
+        .scan(0.0, |sum, page| {
+            *sum += (page as f64).powf(-0.8);
+            Some(*sum)
+        })
+        .collect();
+    let (mut random, mut hits) = (7_u64, 0);
+    for number in 0..100_000 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let popularity = random as f64 / u64::MAX as f64 * sums[keys.len() - 1];
+        let key = &keys[sums.partition_point(|sum| *sum < popularity).min(keys.len() - 1)];
+        // The cache asks three times before it forwards.
+        if is_there(&store, key) {
+            hits += usize::from(number >= 20_000);
+        } else {
+            assert!((1..3).all(|_| !is_there(&store, key)));
+            store.put(key, body.clone()).now_or_never().unwrap().unwrap();
+            assert!(store.size().bytes <= Some(16 << 20), "it stays within its bound at each step");
+        }
+    }
+
+    let ratio = f64::from(u32::try_from(hits).unwrap()) / 80_000.0;
+    assert!(ratio > 0.46, "{ratio}");
+    check_books(&store);
+}
+
+#[test]
+fn a_new_store_is_empty() {
+    for max_bytes in [0, 1 << 20, 64 << 20, 1 << 30, u64::MAX] {
+        let store = MemoryStore::with_max_bytes(max_bytes);
+        let StoreSize { bytes, responses, evictions, .. } = store.size();
+
+        assert_eq!((bytes, responses, evictions), (Some(0), Some(0), Some(0)), "{max_bytes}");
+        assert_eq!((store.held.weighted_size(), store.held.entry_count()), (0, 0), "{max_bytes}");
+        assert_eq!(store.held.iter().count(), 0, "{max_bytes}");
+    }
+}
+
+#[test]
 fn a_share_that_can_not_be_is_an_error() {
     for part in [0.0, -1.0, 1.1, f64::NAN, f64::INFINITY] {
         assert_eq!(MemoryStore::builder().tenant_share(part).build().unwrap_err().setting(), "tenant_share");
