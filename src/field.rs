@@ -66,6 +66,12 @@ pub(crate) fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<Syst
 /// digits of a year are 1970 to 2069: without a clock, the "50 years ahead" of §5.6.7 is a fixed pivot.
 pub(crate) fn http_date(value: &[u8]) -> Option<SystemTime> {
     let value = trim_ows(value);
+    // IMF-fixdate alone is of this length, and most dates are written just so.
+    if value.len() == LENGTH_OF_IMF_FIXDATE
+        && let Some(date) = str::from_utf8(value).ok().and_then(|date| httpdate::parse_http_date(date).ok())
+    {
+        return Some(date);
+    }
     let mut buffer = [0; LONGEST_DATE];
     let date = buffer.get_mut(..value.len())?;
     date.copy_from_slice(value);
@@ -192,6 +198,8 @@ fn capitalize(date: &mut [u8]) {
         in_word = byte.is_ascii_alphabetic();
     }
 }
+
+const LENGTH_OF_IMF_FIXDATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
 
 /// An RFC 850 date on a Wednesday, in bytes.
 const LONGEST_DATE: usize = "Wednesday, 09-Nov-94 08:49:37 GMT".len();

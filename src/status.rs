@@ -1,12 +1,12 @@
 //! What the cache did with a request, as RFC 9211 says it. Written last, never read by a decision.
 
-use std::{
-    fmt::{self, Write},
-    sync::LazyLock,
-    time::Duration,
-};
+mod text;
+
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+pub(crate) use self::text::whole_seconds;
 
 /// What the cache did with a request (RFC 9211): [`of`](Self::of) a response. Clients see it as its `Cache-Status` field,
 /// where the cache calls itself `microcache` and does not show the key.
@@ -169,51 +169,6 @@ impl CacheStatus {
     pub fn detail(&self) -> Option<&'static str> {
         self.detail
     }
-
-    pub(crate) fn to_value(self) -> HeaderValue {
-        if let Some(prepared) = self.prepared() {
-            return prepared;
-        }
-        let mut text = String::with_capacity(96);
-        // Neither can fail: a string takes all that is written, and it is tokens and numbers only.
-        let _ = write!(text, "{CACHE_NAME}; {self}");
-        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(CACHE_NAME))
-    }
-
-    /// Plain hits are the many; their text is made once.
-    fn prepared(&self) -> Option<HeaderValue> {
-        let ttl = usize::try_from(self.ttl?).ok()?;
-        let is_plain = *self == Self { ttl: self.ttl, ..Self::default() };
-        if is_plain { HITS.get(ttl).cloned() } else { None }
-    }
-}
-
-/// The parameters, without the name of the cache.
-impl fmt::Display for CacheStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.forward {
-            None => f.write_str("hit")?,
-            Some(reason) => write!(f, "fwd={reason}")?,
-        }
-        if let Some(status) = self.forward_status {
-            write!(f, "; fwd-status={}", status.as_u16())?;
-        }
-        if let Some(ttl) = self.ttl {
-            write!(f, "; ttl={ttl}")?;
-        }
-        if self.stored {
-            f.write_str("; stored")?;
-        }
-        match self.collapsed {
-            Some(true) => f.write_str("; collapsed")?,
-            Some(false) => f.write_str("; collapsed=?0")?,
-            None => {}
-        }
-        if let Some(detail) = self.detail {
-            write!(f, "; detail={detail}")?;
-        }
-        Ok(())
-    }
 }
 
 /// Takes what the cache says of itself out of the field, and leaves it in the extensions unless `is_off`.
@@ -261,18 +216,6 @@ fn put(headers: &mut HeaderMap, lines: Vec<HeaderValue>) {
     }
 }
 
-/// A number of seconds as a field value; the small ones are many and cost nothing.
-pub(crate) fn whole_seconds(seconds: u64) -> HeaderValue {
-    match usize::try_from(seconds) {
-        Ok(small) if small < 100 => {
-            // Two digits a number, without the leading zero.
-            let start = small * 2 + usize::from(small < 10);
-            HeaderValue::from_static(&TWO_DIGITS[start..small * 2 + 2])
-        }
-        _ => HeaderValue::from(seconds),
-    }
-}
-
 /// Rounded up, as `Age` is rounded down: what is fresh says more than zero, and both add up to the lifetime.
 fn whole(duration: Duration) -> i64 {
     let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
@@ -285,29 +228,9 @@ const LARGEST: i64 = 999_999_999_999_999;
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const CACHE_NAME: &str = "microcache";
 
-/// `microcache; hit; ttl=N` for the first few N, kept for as long as the process lives.
-static HITS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
-    let leaked = |ttl| &*Box::leak(format!("{CACHE_NAME}; hit; ttl={ttl}").into_boxed_str());
-    // Of static text, so that threads do not meet at a reference count.
-    (0..=60).map(|ttl| HeaderValue::from_static(leaked(ttl))).collect()
-});
-
-static TWO_DIGITS: &str = concat!(
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839",
-    "40414243444546474849505152535455565758596061626364656667686970717273747576777879",
-    "8081828384858687888990919293949596979899",
-);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn small_and_large_ages_print_alike() {
-        for seconds in (0..=1_000).chain([u64::MAX]) {
-            assert_eq!(whole_seconds(seconds).to_str().unwrap(), seconds.to_string());
-        }
-    }
 
     #[test]
     fn what_a_response_says_is_in_its_extensions_or_if_it_is_a_hit_in_its_last_line() {
@@ -333,33 +256,6 @@ mod tests {
             let forward = CacheStatus::forward(ForwardReason::Stale);
             response.extensions_mut().insert(forward);
             assert_eq!(CacheStatus::of(&response), Some(forward), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn the_text_is_that_of_rfc_9211() {
-        let table = [
-            (CacheStatus::hit(Duration::from_millis(1)), "microcache; hit; ttl=1"),
-            (CacheStatus::hit(Duration::from_secs(3600)), "microcache; hit; ttl=3600"),
-            (CacheStatus::stale_hit(Duration::from_millis(1)), "microcache; hit; ttl=-1"),
-            (CacheStatus::forward(ForwardReason::UriMiss), "microcache; fwd=uri-miss"),
-            (
-                CacheStatus::forward(ForwardReason::Stale)
-                    .with_status(StatusCode::OK)
-                    .with_stored(Duration::from_secs(1)),
-                "microcache; fwd=stale; fwd-status=200; ttl=1; stored",
-            ),
-            (
-                CacheStatus::forward(ForwardReason::UriMiss).with_collapsed(Some(true)),
-                "microcache; fwd=uri-miss; collapsed",
-            ),
-            (
-                CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false)).with_detail("private"),
-                "microcache; fwd=vary-miss; collapsed=?0; detail=private",
-            ),
-        ];
-        for (status, text) in table {
-            assert_eq!(status.to_value(), text);
         }
     }
 }

@@ -62,8 +62,9 @@ impl<T: Clone> Collapser<T> {
         fenced: Option<Instant>,
         now: Instant,
     ) -> Role<T> {
-        let (mut shard, mut is_second) = (self.shard(key), false);
-        if shard.markers.is_marked(self.hash(key), now) {
+        let (hash, mut is_second) = (self.hash(key), false);
+        let mut shard = self.shard_of(hash);
+        if shard.markers.is_marked(hash, now) {
             return Role::Marked;
         }
         if let Some(flight) = shard.flights.get(key) {
@@ -101,12 +102,14 @@ impl<T: Clone> Collapser<T> {
 
     /// Whether `key` was marked lately.
     pub(crate) fn is_marked(&self, key: &str, now: Instant) -> bool {
-        self.shard(key).markers.is_marked(self.hash(key), now)
+        let hash = self.hash(key);
+        self.shard_of(hash).markers.is_marked(hash, now)
     }
 
     /// Forgets that `key` was not reusable: a response for it was stored.
     pub(crate) fn unmark(&self, key: &str) {
-        self.shard(key).markers.unmark(self.hash(key));
+        let hash = self.hash(key);
+        self.shard_of(hash).markers.unmark(hash);
     }
 
     /// Remembers that the response for `key` was not reusable.
@@ -130,8 +133,12 @@ impl<T: Clone> Collapser<T> {
     }
 
     pub(super) fn shard(&self, key: &str) -> MutexGuard<'_, Shard<T>> {
+        self.shard_of(self.hash(key))
+    }
+
+    fn shard_of(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
         // SHARDS is a power of two.
-        let index = usize::try_from(self.hash(key) & (SHARDS as u64 - 1)).unwrap_or(0);
+        let index = usize::try_from(hash & (SHARDS as u64 - 1)).unwrap_or(0);
         // A poisoned shard is whole: nothing that can panic runs under its lock.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -162,8 +169,10 @@ impl<T: Clone> Collapser<T> {
 impl<T> Shard<T> {
     /// Takes `flight` off the board, unless a second one has taken its place.
     pub(super) fn remove(&mut self, flight: &Arc<Flight<T>>) {
-        if self.flights.get(&*flight.key()).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            self.flights.remove(&*flight.key());
+        if let Some((key, current)) = self.flights.remove_entry(&*flight.key())
+            && !Arc::ptr_eq(&current, flight)
+        {
+            self.flights.insert(key, current);
         }
     }
 }

@@ -90,7 +90,9 @@ fn host_line(headers: &HeaderMap) -> Result<Option<&[u8]>, KeyError> {
 
 /// A host as nearly all are: there is nothing to fold, to escape, or to refuse.
 fn is_ordinary(host: &[u8]) -> bool {
-    host.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':'))
+    // As below, without stopping at the first.
+    let is_ordinary = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b':');
+    host.iter().fold(true, |all, byte| all & is_ordinary(byte))
 }
 
 /// User information, lists, white space, and what ends an authority in a URI: nobody sends them in good faith.

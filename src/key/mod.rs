@@ -138,7 +138,7 @@ impl CacheKey {
 
     /// Where those with credentials agree on who forwards, apart from strangers. No key ends in an empty component.
     pub(crate) fn with_credentials(&self) -> Self {
-        Self(format!("{}{WITH_CREDENTIALS}", self.0))
+        Self([self.as_str(), WITH_CREDENTIALS].concat())
     }
 
     /// Under which the processes that share a store keep the fences of a tenant, or of all. No request has such a key.
@@ -160,7 +160,11 @@ impl CacheKey {
         let mut components = self.0.splitn(5, '|');
         let tenant = components.next().unwrap_or_default();
         let authority = components.nth(1).unwrap_or_default();
-        let authority = authority.split_once("://").map_or(authority, |(_, authority)| authority);
+        // A scheme, if there is one, ends at the first colon.
+        let authority = match authority.bytes().position(|byte| byte == b':') {
+            Some(colon) => authority[colon..].strip_prefix("://").unwrap_or(authority),
+            None => authority,
+        };
         let authority = [":80", ":443"].iter().find_map(|port| authority.strip_suffix(port)).unwrap_or(authority);
         (tenant, authority, components.next().unwrap_or_default())
     }
@@ -179,7 +183,7 @@ impl CacheKey {
     pub(crate) fn for_get(&self) -> Self {
         let mut components = self.0.splitn(3, '|');
         let tenant = components.next().unwrap_or_default();
-        Self(format!("{tenant}|GET|{}", components.nth(1).unwrap_or_default()))
+        Self([tenant, "|GET|", components.nth(1).unwrap_or_default()].concat())
     }
 
     /// Gives the buffer back, for the next key.

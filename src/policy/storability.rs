@@ -215,13 +215,16 @@ impl Policy {
     fn lifetime(&self, candidate: &Candidate<'_>, directives: &Directives) -> (Duration, Duration, bool) {
         let Candidate { status, headers, said, exchange, .. } = *candidate;
         let age = corrected_initial_age(headers, exchange);
-        let arrival = Exchange { request_time: exchange.response_time, ..*exchange };
-        let delay = age.saturating_sub(corrected_initial_age(headers, &arrival));
+        // What of the age the exchange has taken. Most responses need not know.
+        let delay = || {
+            let arrival = Exchange { request_time: exchange.response_time, ..*exchange };
+            age.saturating_sub(corrected_initial_age(headers, &arrival))
+        };
         if let Some(said) = said.freshness {
             return (age, said.lifetime().saturating_add(age), false);
         }
         match freshness(headers, directives, exchange.response_time) {
-            Freshness::Explicit(lifetime) if self.ages_from_arrival => (age, lifetime.saturating_add(delay), false),
+            Freshness::Explicit(lifetime) if self.ages_from_arrival => (age, lifetime.saturating_add(delay()), false),
             Freshness::Explicit(lifetime) => (age, lifetime, false),
             Freshness::Unspecified => {
                 let guess = self.heuristic_freshness.and_then(|at_most| {
@@ -231,7 +234,7 @@ impl Policy {
                 let default = || self.default_freshness.filter(|_| status == StatusCode::OK);
                 // The policy's lifetime is ours to count: from arrival, so that a handler that takes longer
                 // than its response may live is cached at all.
-                (age, guess.or_else(default).map_or(Duration::ZERO, |lifetime| lifetime.saturating_add(delay)), true)
+                (age, guess.or_else(default).map_or(Duration::ZERO, |lifetime| lifetime.saturating_add(delay())), true)
             }
         }
     }

@@ -141,9 +141,10 @@ fn tags_of(headers: &HeaderMap, said: Option<&Tags>, sources: &[TagField], key: 
     let mut kept = Kept::default();
     let mut marks = Vec::new();
     // First, since the others must not take the room that RFC 9875 §2 wants for groups.
-    if sources.contains(&TagField::CacheGroups) {
+    let groups = if sources.contains(&TagField::CacheGroups) { groups(headers) } else { BTreeSet::new() };
+    if !groups.is_empty() {
         let origin = origin(key);
-        for group in groups(headers) {
+        for group in groups {
             kept.keep(group.as_bytes(), MOST_GROUPS, |group| as_group(&origin, group));
         }
         if kept.dropped > 0 {
@@ -169,7 +170,9 @@ fn tags_of(headers: &HeaderMap, said: Option<&Tags>, sources: &[TagField], key: 
     }
     // Over the limit, since they stand for what is.
     kept.tags.extend(marks);
-    Collected { tags: kept.tags.into_iter().collect(), dropped: kept.dropped }
+    // Most have none: then there is nothing to allocate.
+    let tags = if kept.tags.is_empty() { Arc::default() } else { kept.tags.into_iter().collect() };
+    Collected { tags, dropped: kept.dropped }
 }
 
 /// The tags of what a 304 has freshened. A 304 that says tags says them all, and so for groups; what it does not say
@@ -258,7 +261,7 @@ fn as_group(origin: &str, group: &[u8]) -> Box<str> {
 /// most requests do not tell theirs.
 fn origin(key: &CacheKey) -> String {
     let (tenant, authority, _) = key.target();
-    format!("{tenant}|{authority}")
+    [tenant, "|", authority].concat()
 }
 
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");

@@ -36,6 +36,9 @@ pub(crate) fn invalidated(method: &Method, response: &HeaderMap) -> BTreeSet<Str
 /// There is no limit: the standard wants 32 members of 32 characters, at least.
 fn strings(headers: &HeaderMap, name: &HeaderName) -> BTreeSet<String> {
     let lines: Vec<_> = headers.get_all(name).iter().map(|line| field::trim_ows(line.as_bytes())).collect();
+    if lines.is_empty() {
+        return BTreeSet::new();
+    }
     // RFC 9651 §4.2: the lines are one value, so an error in one of them is an error in all.
     let value = lines.join(b", ".as_slice());
     Parser::new(&value).parse_list_with_visitor(Members::default()).ok().flatten().unwrap_or_default()

@@ -73,7 +73,7 @@ impl Computing {
             async move { computed.await.map(|value| response(value, freshness)) }
         });
         let (core, patience) = (Arc::clone(core), Patience::new(core.store_deadline));
-        let flow = Flow { inner, core, request, asked, invalidation: None, patience };
+        let flow = Box::new(Flow { inner, core, request, asked, invalidation: None, patience });
         let answer = Box::pin(flow.respond()).await?;
         match value(&answer) {
             Some(value) => Ok(value),

@@ -46,7 +46,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             fields: request.headers().clone(),
             index: lookup.index().cloned(),
             stored: lookup.stored().filter(|stored| !core.is_gone(&asked.key, stored)).cloned(),
-            stored_key: lookup.stored_key(&asked.key).clone(),
+            variant_key: lookup.variant_key().cloned(),
             flight: lookup.flight(&asked, &[], request.headers()),
             core,
             asked,

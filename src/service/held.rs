@@ -7,12 +7,12 @@ tokio::task_local! {
 }
 
 struct Held {
-    flight: String,
+    flight: Arc<str>,
     outer: Option<Arc<Self>>,
 }
 
 /// Runs `forward` as the leader of `flight`.
-pub(super) fn hold<F: Future>(flight: String, forward: F) -> impl Future<Output = F::Output> {
+pub(super) fn hold<F: Future>(flight: Arc<str>, forward: F) -> impl Future<Output = F::Output> {
     let outer = HELD.try_with(Arc::clone).ok();
     // Not in a future of its own, which would hold `forward` twice.
     HELD.scope(Arc::new(Held { flight, outer }), forward)
@@ -23,7 +23,7 @@ pub(super) fn is_held(flight: &str) -> bool {
     HELD.try_with(|innermost| {
         let mut held = Some(innermost);
         while let Some(current) = held {
-            if current.flight == flight {
+            if *current.flight == *flight {
                 return true;
             }
             held = current.outer.as_ref();

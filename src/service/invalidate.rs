@@ -35,7 +35,9 @@ impl Invalidation {
         let tenant = settings.core.tenancy.of(head);
         let policy = settings.routes.policy(head.uri().path(), &tenant);
         let key = &policy.key;
-        let target = key.of_target().write(&head, false, &tenant, None, String::new()).ok()?.for_get();
+        // What is stored is stored for GET.
+        let get = RequestHead::new(&Method::GET, head.uri(), head.headers(), head.extensions());
+        let target = key.of_target().write(&get, false, &tenant, None, String::new()).ok()?;
         Some(Box::new(Self {
             settings: Arc::clone(settings),
             method: request.method().clone(),
@@ -48,16 +50,14 @@ impl Invalidation {
 
     /// Invalidates the target URI, and what `Location` and `Content-Location` name of the same origin, if the response
     /// is no error.
-    pub(super) fn apply(&self, status: StatusCode, response: &HeaderMap) {
+    pub(super) fn apply(self, status: StatusCode, response: &HeaderMap) {
         if !invalidates(status) {
             return;
         }
-        let core = &self.settings.core;
-        core.invalidate(&self.target);
-        for target in further_targets(&self.uri, self.host.as_ref(), response) {
-            if let Some(key) = self.key_of(target) {
-                core.invalidate(&key);
-            }
+        let further = further_targets(&self.uri, self.host.as_ref(), response);
+        let further: Vec<_> = further.into_iter().filter_map(|target| self.key_of(target)).collect();
+        for key in std::iter::once(self.target).chain(further) {
+            self.settings.core.invalidate(key);
         }
     }
 
@@ -99,9 +99,9 @@ impl Job {
 impl Core {
     /// From now on nothing that began earlier is used for the target URI of `key`. The other processes are told in the
     /// background.
-    fn invalidate(self: &Arc<Self>, key: &CacheKey) {
+    fn invalidate(self: &Arc<Self>, key: CacheKey) {
         self.counters.invalidated();
-        drop(self.fence(vec![Covers::Target(key.clone())], false));
+        drop(self.fence(vec![Covers::Target(key)], false));
     }
 
     /// From now on, what is covered and began earlier is not used, or is stale if `is_soft`. The other processes are told
@@ -117,17 +117,28 @@ impl Core {
         // A store that knows need not be asked to forget what it does not have.
         let is_absent = |key: &CacheKey| !is_soft && matches!(self.store.peek(key), Peek::Absent);
         fences.retain(|fence| !fence.key().is_some_and(is_absent));
-        let (tell, told) = oneshot::channel();
+        let told = if fences.is_empty() { Told::Now(Ok(())) } else { self.tell(fences) };
+        async move {
+            match told {
+                Told::Now(ended) => ended,
+                Told::Later(told) => {
+                    told.await.unwrap_or_else(|late| Err(StoreError::new(StoreErrorKind::Timeout, late)))
+                }
+            }
+        }
+    }
+
+    /// Begins to tell the other processes.
+    fn tell(self: &Arc<Self>, fences: Vec<Fence>) -> Told {
         let core = Arc::clone(self);
-        let mut end = async move {
-            // Who does not wait for it has gone.
-            let _ = tell.send(core.end(&fences).await);
+        let mut end = async move { core.end(&fences).await }.boxed();
+        if let Some(ended) = (&mut end).now_or_never() {
+            return Told::Now(ended);
         }
-        .boxed();
-        if (&mut end).now_or_never().is_none() {
-            in_background(end, REMOVAL_LIMIT);
-        }
-        async move { told.await.unwrap_or_else(|late| Err(StoreError::new(StoreErrorKind::Timeout, late))) }
+        let (tell, told) = oneshot::channel();
+        // Who does not wait for it has gone.
+        in_background(end.map(|ended| drop(tell.send(ended))), REMOVAL_LIMIT);
+        Told::Later(told)
     }
 
     /// Ends what the fences cover, for all processes. A store that fails keeps it, and that is all.
@@ -144,6 +155,12 @@ impl Core {
             self.counters.store_failed(&error);
         }
     }
+}
+
+/// Whether the store has taken what it was told.
+enum Told {
+    Now(Result<(), StoreError>),
+    Later(oneshot::Receiver<Result<(), StoreError>>),
 }
 
 /// The store has a deadline of its own, which is shorter.

@@ -30,14 +30,14 @@ pub(super) struct Job {
     /// The request's fields, as the origin sees them.
     pub(super) fields: HeaderMap,
     pub(super) index: Option<VariantIndex>,
-    /// What was found for the request, and where.
+    /// What was found for the request, and where, if not under its own key.
     pub(super) stored: Option<StoredResponse>,
-    pub(super) stored_key: CacheKey,
+    pub(super) variant_key: Option<CacheKey>,
     /// What the origin was asked to confirm.
     pub(super) validation: Option<Validation>,
     /// What the response makes invalid unless it is stored itself.
     pub(super) invalidation: Option<Box<Invalidation>>,
-    pub(super) flight: Option<String>,
+    pub(super) flight: Option<Arc<str>>,
     /// When it was sent.
     pub(super) began: SystemTime,
     pub(super) status: CacheStatus,

@@ -1,6 +1,6 @@
 //! A leader: it forwards for all that wait, unless somebody was faster.
 
-use std::error::Error;
+use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -28,11 +28,11 @@ where
 {
     /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
     pub(super) async fn lead(
-        self,
+        self: Box<Self>,
         leader: Leader<Landed>,
         lookup: Lookup,
         is_near: bool,
-        flight: String,
+        flight: Arc<str>,
         status: CacheStatus,
         deadline: Instant,
     ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
@@ -50,13 +50,13 @@ where
 
     /// Another flight may have landed between the look and the join: then there is nothing to forward.
     async fn led(
-        mut self,
+        mut self: Box<Self>,
         leader: Leader<Landed>,
         lookup: Lookup,
         is_near: bool,
         status: CacheStatus,
         deadline: Instant,
-    ) -> Led<Self, Result<Response<CacheBody<ResBody>>, S::Error>> {
+    ) -> Led<Box<Self>, Result<Response<CacheBody<ResBody>>, S::Error>> {
         let (fields, patience) = (self.request.headers(), &mut self.patience);
         let lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())
@@ -101,7 +101,7 @@ where
                 }
             }
         }
-        let forward = Forward::new(self, &lookup, status, Some(leader)).with_lease(lease);
+        let forward = Forward::new(*self, &lookup, status, Some(leader)).with_lease(lease);
         Led::Answer(forward.run().await)
     }
 }

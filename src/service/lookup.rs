@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, Response, header};
 
@@ -53,11 +53,11 @@ impl Lookup {
         names.any(|name| *name == header::COOKIE || *name == header::AUTHORIZATION)
     }
 
-    /// Where what was found is stored.
-    pub(super) fn stored_key<'a>(&'a self, key: &'a CacheKey) -> &'a CacheKey {
+    /// The key of its variant.
+    pub(super) fn variant_key(&self) -> Option<&CacheKey> {
         match self {
-            Self::Variant { key, .. } => key,
-            Self::Nothing | Self::Failed | Self::Response(_) | Self::Unkeyable | Self::Marked => key,
+            Self::Variant { key, .. } => Some(key),
+            Self::Nothing | Self::Failed | Self::Response(_) | Self::Unkeyable | Self::Marked => None,
         }
     }
 
@@ -90,7 +90,7 @@ impl Lookup {
     /// strangers.
     ///
     /// `names`: what a flight that this request followed told of `Vary`, for where the store does not.
-    pub(super) fn flight(&self, asked: &Asked, names: &[HeaderName], request: &HeaderMap) -> Option<String> {
+    pub(super) fn flight(&self, asked: &Asked, names: &[HeaderName], request: &HeaderMap) -> Option<Arc<str>> {
         let key = match self {
             Self::Nothing | Self::Failed | Self::Response(_) if !names.is_empty() => {
                 &asked.key.variant(names, request).ok()?
@@ -99,8 +99,10 @@ impl Lookup {
             Self::Variant { key, .. } => key,
             Self::Unkeyable | Self::Marked => return None,
         };
-        let mark = if asked.ask.credentials.any() { WITH_CREDENTIALS } else { "" };
-        Some(format!("{}{mark}", key.as_str()))
+        Some(match asked.ask.credentials.any() {
+            true => [key.as_str(), WITH_CREDENTIALS].concat().into(),
+            false => key.as_str().into(),
+        })
     }
 }
 

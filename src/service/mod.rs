@@ -147,10 +147,11 @@ where
 }
 
 impl<S: Clone> Cache<S> {
-    fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Flow<S, ReqBody> {
+    /// Boxed, since it is handed on and on.
+    fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Box<Flow<S, ReqBody>> {
         let core = Arc::clone(&self.settings.core);
         let patience = Patience::new(core.store_deadline);
-        Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience }
+        Box::new(Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience })
     }
 
     /// The origin's own response, whatever it is.
@@ -193,7 +194,7 @@ where
     ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     /// Look up, reuse, or join: lead, follow, or forward alone.
-    async fn respond(mut self) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    async fn respond(mut self: Box<Self>) -> Result<Response<CacheBody<ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
@@ -256,7 +257,7 @@ where
     }
 
     /// A hit; if it is stale, a refresh begins.
-    fn serve<B>(self, response: Response<B>, refresh: bool, lookup: Lookup, is_near: bool) -> Response<B> {
+    fn serve<B>(self: Box<Self>, response: Response<B>, refresh: bool, lookup: Lookup, is_near: bool) -> Response<B> {
         // RFC 9111 §5.2.1.5: nothing is stored on behalf of a client that does not want it.
         if refresh && !self.asked.ask.wishes().no_store {
             self.refresh(lookup, is_near);
@@ -265,8 +266,13 @@ where
     }
 
     /// Forwards for itself only.
-    async fn alone(self, lookup: Lookup, status: CacheStatus) -> Result<Response<CacheBody<ResBody>>, S::Error> {
-        Forward::new(self, &lookup, status, None).run().await
+    async fn alone(
+        self: Box<Self>,
+        lookup: Lookup,
+        status: CacheStatus,
+    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+        // Apart, so that who waits for others does not carry it.
+        Box::pin(Forward::new(*self, &lookup, status, None).run()).await
     }
 }
 

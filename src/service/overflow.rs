@@ -23,7 +23,7 @@ where
     /// It can not wait. The store is asked once more, since a second flight may have landed. `takes_stale`: to forward
     /// it would be no help, or no choice.
     pub(super) async fn overflow(
-        self,
+        self: Box<Self>,
         lookup: Lookup,
         status: CacheStatus,
         takes_stale: bool,

@@ -26,7 +26,7 @@ where
 {
     /// Forwards in the background, unless somebody does so already, here or in another process. Nobody waits for it; who
     /// can not be served stale joins it.
-    pub(super) fn refresh(mut self, lookup: Lookup, is_near: bool) {
+    pub(super) fn refresh(mut self: Box<Self>, lookup: Lookup, is_near: bool) {
         let Some(flight) = lookup.flight(&self.asked, &[], self.request.headers()) else { return };
         // No key ends so, and no flight.
         let mark = format!("{flight}|~");
@@ -43,7 +43,7 @@ where
         in_background(held::hold(flight, self.refreshed(lookup, is_near, leader, pause)), limit);
     }
 
-    async fn refreshed(mut self, lookup: Lookup, is_near: bool, leader: Leader<Landed>, pause: Pause) {
+    async fn refreshed(mut self: Box<Self>, lookup: Lookup, is_near: bool, leader: Leader<Landed>, pause: Pause) {
         let (fields, patience) = (self.request.headers(), &mut self.patience);
         let mut lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
         if self.core.reuse(&lookup, &self.asked.ask, fields).is_ok_and(|hit| hit.is_fresh) {
@@ -67,7 +67,7 @@ where
         }
         let status = CacheStatus::forward(ForwardReason::Stale);
         // Whatever came of it is in the store, or nowhere. A body that is still coming is read to its end by its fill.
-        let response = Forward::new(self, &lookup, status, Some(leader)).refreshing().with_lease(lease).run().await;
+        let response = Forward::new(*self, &lookup, status, Some(leader)).refreshing().with_lease(lease).run().await;
         let said = response.ok().and_then(|response| CacheStatus::of(&response));
         if said.is_some_and(|said| said.is_stored()) {
             pause.end();

@@ -20,7 +20,9 @@ use crate::{
         variants::{Nominated, Vary},
     },
     store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
-    stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, with_places},
+    stored::{
+        CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, compact, places_before,
+    },
 };
 
 /// Where a response belongs.
@@ -31,7 +33,7 @@ pub(super) struct Place {
     key: CacheKey,
     variant: Option<Variant>,
     /// The flight whose marker ends when this is stored; none if it stays, since each request is validated.
-    flight: Option<String>,
+    flight: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -50,7 +52,7 @@ impl Place {
     pub(super) fn of(
         tally: Arc<Tally>,
         key: CacheKey,
-        flight: String,
+        flight: Arc<str>,
         vary: &Vary,
         index: Option<&VariantIndex>,
         request: &HeaderMap,
@@ -126,12 +128,12 @@ impl Job {
             Vary::Names(names) => Nominated::new(names, &self.fields),
             Vary::None | Vary::Any => Nominated::default(),
         };
-        let mut fields = stored_fields(&head.headers, exchange.response_time, 0);
-        self.asked.policy.hide_tags(&mut fields);
-        let (headers, has_status_place) = with_places(fields);
+        let (places, has_status_place) = places_before(&head.headers);
+        let mut headers = stored_fields(&head.headers, exchange.response_time, places);
+        self.asked.policy.hide_tags(&mut headers);
         StoredHead {
             status: head.status,
-            headers,
+            headers: compact(headers),
             has_status_place,
             nominated,
             began: self.began,

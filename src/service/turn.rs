@@ -95,7 +95,7 @@ impl Core {
             return Turn::Forward(lookup, None);
         }
         let collapse = &asked.policy.collapse;
-        let board = asked.board(lookup.stored_key(&asked.key));
+        let board = asked.board(lookup.variant_key().unwrap_or(&asked.key));
         let asked_for = self.store.lease(&board, collapse.lock_age);
         let lease = match patience.wait(asked_for).await.unwrap_or_else(|| Err(out_of_patience())) {
             Ok(lease) => lease,

@@ -36,6 +36,8 @@ impl Validation {
         if let Some(stored) = own.filter(|stored| !core.is_gone(&asked.key, stored)) {
             return Some(Self::Own(stored.clone()));
         }
+        // Most have no variants: then there is nothing to look up.
+        lookup.index()?;
         // What was made for another's credentials is not to be confirmed for these, whatever the origin's tags.
         let is_personal = asked.ask.credentials.any() || lookup.varies_on_credentials();
         if is_personal || core.collapser.is_marked(&distrust(&asked.key), monotonic()) {
@@ -208,7 +210,7 @@ impl Job {
 
     /// What was stored for it may not be used any more.
     async fn forget(&mut self) {
-        let (core, key) = (Arc::clone(&self.core), self.stored_key.clone());
+        let (core, key) = (Arc::clone(&self.core), self.variant_key.as_ref().unwrap_or(&self.asked.key).clone());
         self.patience.see(async move { core.forget(&key).await }.boxed()).await;
     }
 
@@ -268,7 +270,7 @@ impl Job {
 
 /// The mark for an origin that does not know its variants apart. No key ends so, and no flight.
 fn distrust(key: &CacheKey) -> String {
-    format!("{}|~304", key.as_str())
+    [key.as_str(), "|~304"].concat()
 }
 
 /// More fields than this are not made by freshening.

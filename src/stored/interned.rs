@@ -6,31 +6,37 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The static twin of `value`, if fields of this name have few values and there is room for it.
+/// Puts the static twin of a value in its place, where fields of this name have few values and there is room for it.
 ///
 /// What is interned stays for as long as the process lives: `MOST` values of at most `LONGEST` bytes. Only what an
 /// origin says gets here, never what a client says.
-pub(crate) fn interned(name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
-    if !has_few_values(name) || value.is_sensitive() {
-        return None;
-    }
-    let text = value.to_str().ok().filter(|text| text.len() <= LONGEST)?;
+pub(crate) fn intern(fields: &mut HeaderMap) {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    if let Some(there) = known.get(text) {
-        return Some(HeaderValue::from_static(there));
+    for (name, value) in fields {
+        if has_few_values(name)
+            && value.len() <= LONGEST
+            && !value.is_sensitive()
+            && let Some(twin) = twin(known, value)
+        {
+            *value = twin;
+        }
     }
-    if known.len() >= MOST {
-        return None;
-    }
-    let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
-    known.insert(kept);
-    Some(HeaderValue::from_static(kept))
 }
 
-static KNOWN: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
+fn twin(known: &mut HashSet<HeaderValue>, value: &HeaderValue) -> Option<HeaderValue> {
+    if let Some(there) = known.get(value) {
+        return Some(there.clone());
+    }
+    let text = value.to_str().ok().filter(|_| known.len() < MOST)?;
+    let twin = HeaderValue::from_static(Box::leak(text.to_owned().into_boxed_str()));
+    known.insert(twin.clone());
+    Some(twin)
+}
+
+static KNOWN: Mutex<Option<HashSet<HeaderValue>>> = Mutex::new(None);
 
 const MOST: usize = 1_024;
 const LONGEST: usize = 128;
@@ -70,16 +76,27 @@ mod tests {
 
     #[test]
     fn values_of_few_are_kept_once_and_others_not_at_all() {
-        let value = HeaderValue::from_static("text/x-interned");
-        let twins = [interned(&header::CONTENT_TYPE, &value), interned(&header::CONTENT_TYPE, &value)];
-        let [Some(one), Some(two)] = twins else { panic!("not interned") };
-        assert_eq!(one, value);
-        assert_eq!(one.as_bytes().as_ptr(), two.as_bytes().as_ptr());
+        let interned = |name: &HeaderName, value: &HeaderValue| {
+            let mut fields = HeaderMap::from_iter([(name.clone(), value.clone())]);
+            intern(&mut fields);
+            let after = fields.remove(name).unwrap();
+            assert_eq!(after, value);
+            after.as_bytes().as_ptr()
+        };
+        let of_its_own = |text: &str| HeaderValue::try_from(text).unwrap();
+        let (one, other) = (of_its_own("text/x-interned"), of_its_own("text/x-interned"));
+        assert_eq!(interned(&header::CONTENT_TYPE, &one), interned(&header::CONTENT_TYPE, &other));
+        assert_ne!(interned(&header::CONTENT_TYPE, &other), other.as_bytes().as_ptr());
 
-        assert_eq!(interned(&header::ETAG, &value), None);
-        let long = HeaderValue::try_from("x".repeat(LONGEST + 1)).unwrap();
-        assert_eq!(interned(&header::SERVER, &long), None);
-        let bytes = HeaderValue::from_bytes(b"\xe9").unwrap();
-        assert_eq!(interned(&header::SERVER, &bytes), None);
+        let mut sensitive = of_its_own("text/x-interned");
+        sensitive.set_sensitive(true);
+        for (name, value) in [
+            (header::ETAG, one),
+            (header::CONTENT_TYPE, sensitive),
+            (header::SERVER, of_its_own(&"x".repeat(LONGEST + 1))),
+            (header::SERVER, HeaderValue::from_bytes(b"\xe9").unwrap()),
+        ] {
+            assert_eq!(interned(&name, &value), value.as_bytes().as_ptr(), "{value:?}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct StoredBody {
 #[derive(Debug)]
 pub(crate) struct StoredHead {
     pub(crate) status: StatusCode,
-    /// As [`with_places`] made them.
+    /// They come after [`places_before`] them.
     pub(crate) headers: HeaderMap,
     /// Whether the place for `Cache-Status` is there: the second field.
     pub(crate) has_status_place: bool,
@@ -117,7 +117,7 @@ impl StoredHead {
         self.response_time > now && age::since(self.response_time, now) > CLOCK_SKEW
     }
 
-    /// Its fields as they were before [`with_places`].
+    /// Its fields without [`places_before`] them.
     pub(crate) fn without_places(&self) -> HeaderMap {
         let places = 1 + usize::from(self.has_status_place);
         self.headers.iter().skip(places).map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -127,7 +127,7 @@ impl StoredHead {
     pub(crate) fn headers_at(&self, age: Duration, status: HeaderValue) -> HeaderMap {
         let mut headers = self.headers.clone();
         let mut places = headers.values_mut();
-        // `with_places` put them first; there they are found without a search.
+        // `places_before` put them first; there they are found without a search.
         if let Some(place) = places.next() {
             *place = status::whole_seconds(age.as_secs());
         }
@@ -202,23 +202,24 @@ impl fmt::Debug for StoredResponse {
     }
 }
 
-/// Stored fields with places for `Age` and `Cache-Status` before them, so that a hit neither grows the map nor
-/// searches it, and whether the second is there. Where caches nearer to the origin have spoken, ours is one more line after theirs.
-pub(crate) fn with_places(fields: HeaderMap) -> (HeaderMap, bool) {
+/// A map that begins with places for `Age` and `Cache-Status`, so that a hit neither grows it nor searches it, and
+/// whether the second is there, for `fields` to follow. Where caches nearer to the origin have spoken, ours is one more
+/// line after theirs.
+pub(crate) fn places_before(fields: &HeaderMap) -> (HeaderMap, bool) {
     let has_status_place = !fields.contains_key(status::CACHE_STATUS);
-    let mut headers = HeaderMap::try_with_capacity(fields.len().saturating_add(2)).unwrap_or_default();
+    // One more for `Date`, which may be missing.
+    let mut headers = HeaderMap::try_with_capacity(fields.len().saturating_add(3)).unwrap_or_default();
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if has_status_place {
         headers.insert(status::CACHE_STATUS, HeaderValue::from_static(status::CACHE_NAME));
     }
-    headers.extend(fields);
-    for (name, value) in &mut headers {
-        if let Some(twin) = interned::interned(name, value) {
-            *value = twin;
-        }
-    }
-    // A clone has no room to spare, and this is kept for long.
-    (headers.clone(), has_status_place)
+    (headers, has_status_place)
+}
+
+/// Fields as they are kept for long: with shared values, and without room to spare, as a clone has none.
+pub(crate) fn compact(mut fields: HeaderMap) -> HeaderMap {
+    interned::intern(&mut fields);
+    fields.clone()
 }
 
 /// What a header map without room to spare takes: its entries, its table, and the text of its fields.
@@ -251,7 +252,8 @@ mod tests {
             &[],
         ] {
             let fields = testing::headers(lines);
-            let (headers, has_status_place) = with_places(fields.clone());
+            let (mut headers, has_status_place) = places_before(&fields);
+            headers.extend(fields.clone());
             let head = StoredHead {
                 status: StatusCode::OK,
                 headers,

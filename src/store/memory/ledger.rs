@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::fast::RandomState;
+
 /// What a tenant may hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
@@ -28,7 +30,7 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Books {
     /// Those that hold something.
-    tenants: HashMap<Arc<str>, Holding>,
+    tenants: HashMap<Arc<str>, Holding, RandomState>,
     /// The same, the one that holds most last.
     by_bytes: BTreeSet<(u64, Arc<str>)>,
     /// What they hold, by tenant and then by number, so that what a tenant stored longest ago is its first.

@@ -2,6 +2,7 @@
 
 mod builder;
 mod ledger;
+mod locks;
 mod sketch;
 
 use std::{
@@ -13,10 +14,13 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use moka::{ops::compute::Op, sync::Cache};
+use moka::sync::Cache;
 
 pub use self::builder::MemoryStoreBuilder;
-use self::ledger::{Ledger, Share, Victim};
+use self::{
+    ledger::{Ledger, Share, Victim},
+    locks::Locks,
+};
 use super::{Peek, Put, Store, StoreError, StoreSize};
 use crate::{
     key::{CacheKey, tenant_component},
@@ -45,6 +49,8 @@ use crate::{
 #[derive(Clone)]
 pub struct MemoryStore {
     held: HeldCache,
+    /// Whoever replaces or evicts what is under a key holds its lock: what was compared is what goes.
+    locks: Arc<Locks>,
     ledger: Arc<Ledger>,
     evictions: Arc<AtomicU64>,
     max_bytes: u64,
@@ -53,12 +59,12 @@ pub struct MemoryStore {
 
 type HeldCache = Cache<Arc<str>, Held, RandomState>;
 
-/// What is stored, under which number it was charged, and for how many bytes.
+/// What is stored, how much was charged for it, and under which number.
 #[derive(Clone)]
 struct Held {
     stored: Stored,
-    number: u64,
     bytes: u32,
+    number: u64,
 }
 
 impl MemoryStore {
@@ -92,7 +98,7 @@ impl MemoryStore {
             })
             .build_with_hasher(RandomState::default());
         sketch::prepare(&held, capacity(max_bytes));
-        Self { held, ledger, evictions, max_bytes, share }
+        Self { held, locks: Arc::default(), ledger, evictions, max_bytes, share }
     }
 
     /// The bound it was made with.
@@ -101,16 +107,30 @@ impl MemoryStore {
         self.max_bytes
     }
 
+    /// Whether it is there now: unless there was something newer.
+    fn replace(&self, key: &Arc<str>, held: Held) -> bool {
+        // Compared and replaced in one step, so that no newer one can slip in between.
+        let _lock = self.locks.of(key);
+        let there = self.held.get(key);
+        if there.as_ref().is_some_and(|there| there.stored.began() > held.stored.began()) {
+            return false;
+        }
+        // moka goes by the first size or the last of what changes it and leaves soon after: for good.
+        if there.is_some_and(|there| there.bytes != held.bytes) {
+            self.held.invalidate(key);
+        }
+        self.held.insert(Arc::clone(key), held);
+        true
+    }
+
     /// Removes them, unless something else was stored meanwhile.
     fn evict(&self, victims: Vec<Victim>) {
         for Victim { key, number } in victims {
-            self.held.entry(key).and_compute_with(|there| match there {
-                Some(there) if there.value().number == number => {
-                    self.evictions.fetch_add(1, Relaxed);
-                    Op::Remove
-                }
-                _ => Op::Nop,
-            });
+            let _lock = self.locks.of(&key);
+            if self.held.get(&key).is_some_and(|there| there.number == number) {
+                self.evictions.fetch_add(1, Relaxed);
+                self.held.invalidate(&key);
+            }
         }
     }
 }
@@ -134,30 +154,16 @@ impl Store for MemoryStore {
         // Room first: what is new has not been asked for often, so that moka would not make any for it.
         let (number, victims) = self.ledger.charge(tenant, &key, bytes);
         self.evict(victims);
-        let mut outcome = Put::Stored;
-        self.held.entry(Arc::clone(&key)).and_compute_with(|there| match there {
-            // Compared and replaced in one step, so that no newer one can slip in between.
-            Some(there) if there.value().stored.began() > stored.began() => {
-                outcome = Put::Fenced;
-                Op::Nop
-            }
-            there => {
-                // moka goes by the first size or the last of what changes it and leaves soon after: for good.
-                if there.is_some_and(|there| there.value().bytes != bytes) {
-                    self.held.invalidate(&key);
-                }
-                Op::Put(Held { stored, number, bytes })
-            }
-        });
-        match outcome {
-            Put::Stored => self.evict(self.ledger.settle(tenant, &key, number)),
-            Put::Fenced | Put::Declined => self.ledger.discharge(tenant, number),
+        if !self.replace(&key, Held { stored, bytes, number }) {
+            self.ledger.discharge(tenant, number);
+            return Ok(Put::Fenced);
         }
+        self.evict(self.ledger.settle(tenant, &key, number));
         // moka makes room for many at a time, and later: before that is too late, now.
         if self.ledger.size().0 > self.max_bytes {
             self.held.run_pending_tasks();
         }
-        Ok(outcome)
+        Ok(Put::Stored)
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {

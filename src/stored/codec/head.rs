@@ -13,7 +13,7 @@ use super::{
 use crate::{
     rfc9111::variants::Nominated,
     status,
-    stored::{Staleness, StoredHead, interned},
+    stored::{Staleness, StoredHead, compact},
 };
 
 /// [`StoredHead`] as it is written: times and durations in milliseconds.
@@ -116,16 +116,6 @@ fn has_places(fields: &HeaderMap, has_status_place: bool) -> bool {
     names.next() == Some(&header::AGE)
         && once(&header::AGE)
         && (!has_status_place || names.next() == Some(&status::CACHE_STATUS) && once(&status::CACHE_STATUS))
-}
-
-/// The fields as they are kept: with shared values, and without room to spare.
-fn compact(mut fields: HeaderMap) -> HeaderMap {
-    for (name, value) in &mut fields {
-        if let Some(twin) = interned::interned(name, value) {
-            *value = twin;
-        }
-    }
-    fields.clone()
 }
 
 /// More than a response ever has.

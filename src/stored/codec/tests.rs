@@ -9,9 +9,8 @@ use crate::{
     key::{KeySpec, RequestHead, Tenant},
     rfc9111::{normal::testing::negotiating, variants::Nominated},
     stored::{
-        KnownVariant, Marker, Staleness, StoredHead, VariantIndex,
+        KnownVariant, Marker, Staleness, StoredHead, VariantIndex, compact, places_before,
         raised::{PLACES, RaisedPlace, SHARED},
-        with_places,
     },
 };
 
@@ -25,10 +24,11 @@ fn names(names: &[&str]) -> Vec<HeaderName> {
 }
 
 fn head(fields: HeaderMap, nominated: Nominated) -> StoredHead {
-    let (headers, has_status_place) = with_places(fields);
+    let (mut headers, has_status_place) = places_before(&fields);
+    headers.extend(fields);
     StoredHead {
         status: StatusCode::NOT_FOUND,
-        headers,
+        headers: compact(headers),
         has_status_place,
         nominated,
         began: at(1),
