@@ -130,11 +130,18 @@ impl Core {
                     false => Followed::Again(landed.head.nominated.names().cloned().collect()),
                 };
             }
-            if !is_failure && self.is_purged(&asked.key, &landed.head, tags) {
-                return Followed::Purged(Arc::clone(&landed.head.tags));
+            // A failure is not tried again, and of before a purge it is not served either.
+            if self.is_purged(&asked.key, &landed.head, tags) {
+                return match is_failure {
+                    true => Followed::Answer(spent(status)),
+                    false => Followed::Purged(Arc::clone(&landed.head.tags)),
+                };
             }
-            if !is_failure && self.is_fenced(&follower, &asked.key, &landed).await {
-                return Followed::Fenced(follower.flight_began());
+            if self.is_fenced(&follower, &asked.key, &landed).await {
+                return match is_failure {
+                    true => Followed::Answer(spent(status)),
+                    false => Followed::Fenced(follower.flight_began()),
+                };
             }
             let announced = monotonic();
             match self.take(landed, &asked.ask, status, deadline).await {

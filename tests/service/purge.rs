@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderName, header::ACCEPT};
 use microcache::{
-    CacheHandle, CacheKey, CacheLayer, CollapseLayer, Fence, KeySpec, ManualClock, MemoryStore, Peek, Policy, Purge,
-    PurgeErrorKind, Put, QueryRule, Reach, RequestHead, Store, StoreError, StoreErrorKind, Stored, TagField, Tags,
-    Tenancy, Tenant, Tiered,
+    CacheHandle, CacheKey, CacheLayer, Collapse, CollapseLayer, Fence, KeySpec, ManualClock, MemoryStore, Peek, Policy,
+    Purge, PurgeErrorKind, Put, QueryRule, Reach, RequestHead, Store, StoreError, StoreErrorKind, Stored, TagField,
+    Tags, Tenancy, Tenant, Tiered,
 };
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -398,6 +398,24 @@ async fn what_makes_no_sense_is_an_error_and_changes_nothing() {
         assert!(error.to_string().starts_with("nothing was purged: "), "{error}");
     }
     assert_eq!(shop.answers(asked(), "new").await, ("old".to_owned(), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_after_a_purge_shares_no_failure_of_before() {
+    let mut shop = shop(memory(), Policy::new().collapse(Collapse::new().attempts(1)));
+    let mut early = send(&mut shop.cache, get("/a"));
+    assert_pending!(early.poll());
+    drop(shop.handle.purge(Purge::tag("lamp")));
+    let mut late = send(&mut shop.cache, get("/a"));
+    assert_pending!(late.poll());
+
+    shop.origin.reply(reply(502, &[("surrogate-key", "lamp")], "old"));
+
+    assert_eq!(text(assert_ready_ok!(early.poll())).await.unwrap(), "old");
+    settle().await;
+    let late = assert_ready_ok!(late.poll());
+    assert_eq!(late.status(), 503, "of the cache's own");
+    assert_eq!(text(late).await.unwrap(), "");
 }
 
 /// A store that counts what it is asked, and does not take fences while it is broken.
