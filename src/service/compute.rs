@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use tower::service_fn;
@@ -74,7 +75,8 @@ impl Computing {
         });
         let (core, patience) = (Arc::clone(core), Patience::new(core.store_deadline));
         let flow = Box::new(Flow { inner, core, request, asked, invalidation: None, patience });
-        let answer = Box::pin(flow.respond()).await?;
+        // As a `dyn Future`: what the way of a request is made of is no concern of the caller's compiler.
+        let answer = flow.respond().boxed().await?;
         match value(&answer) {
             Some(value) => Ok(value),
             // The cache has an answer of its own to requests; to this there is none.

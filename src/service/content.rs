@@ -1,13 +1,15 @@
 //! Requests that are keyed by what they carry: read, looked up, and replayed to the origin.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use tower_service::Service;
 
-use super::{Asked, Cache, Invalidation, Shown, answer::Ask, settings::Refused};
+use super::{
+    Asked, Cache, Invalidation, Shown,
+    answer::Ask,
+    origin::{Carries, Origin},
+    settings::Refused,
+};
 use crate::{
     body::{CacheBody, Read, RequestContent, read_content},
     field::{ContentLength, content_length},
@@ -19,22 +21,17 @@ use crate::{
 
 /// Answers a request by its content. What is longer than the policy reads goes to the origin untouched, and so does
 /// what breaks off.
-pub(super) async fn by_content<S, ReqBody, ResBody>(
+pub(super) async fn by_content<S, ReqBody>(
     cache: Cache<S>,
     tenant: Tenant,
     policy: Arc<Policy>,
     tally: Arc<Tally>,
     carried: Carried,
     request: Request<ReqBody>,
-) -> Result<Response<CacheBody<ResBody>>, S::Error>
+) -> Result<Response<CacheBody<S::ResBody>>, S::Error>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Origin<ReqBody>,
+    ReqBody: Carries,
 {
     let refused = |reason| Refused { reason, tally: &tally, mode: policy.shows.mode };
     let Some((content, replay)) = policy.content.as_ref().and_then(|content| Some((content, content.replay()?))) else {

@@ -1,14 +1,11 @@
 //! One forward: the request on its way to the origin.
 
-use std::{error::Error, future::Future, time::SystemTime};
+use std::{future::Future, time::SystemTime};
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
 use tower::util::ServiceExt;
-use tower_service::Service;
 
-use super::{Flow, Landed, Lookup, answer::Ask, job::Job, turn::TurnLease, validate::Validation};
+use super::{Flow, Landed, Lookup, answer::Ask, job::Job, origin::Origin, turn::TurnLease, validate::Validation};
 use crate::{
     body::CacheBody, clock::monotonic, collapse::Leader, observe::trace, rfc9111::age::Exchange, status::CacheStatus,
 };
@@ -76,21 +73,17 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         self
     }
 
-    pub(super) fn run<ResBody>(self) -> impl Future<Output = Result<Response<CacheBody<ResBody>>, S::Error>>
+    pub(super) fn run(self) -> impl Future<Output = Result<Response<CacheBody<S::ResBody>>, S::Error>>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ResBody: Body<Data = Bytes> + Send + 'static,
-        ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Origin<ReqBody>,
     {
         let span = trace::forward(&self.job.asked.tally, &self.job.status, self.is_refresh);
         trace::within(span, self.sent())
     }
 
-    async fn sent<ResBody>(self) -> Result<Response<CacheBody<ResBody>>, S::Error>
+    async fn sent(self) -> Result<Response<CacheBody<S::ResBody>>, S::Error>
     where
-        S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-        ResBody: Body<Data = Bytes> + Send + 'static,
-        ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+        S: Origin<ReqBody>,
     {
         let Self { inner, request, mut job, is_refresh } = self;
         let (request_time, sent) = (job.core.clock.now(), monotonic());

@@ -1,13 +1,12 @@
 //! What becomes of the response to a forward: judged by its head, stored, shared, passed on.
 
-use std::{error::Error, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, response};
-use http_body::Body;
 
 use super::{
     Asked, Core, Invalidation, Landed, answer,
+    origin::Carries,
     patience::Patience,
     pump::{Use, declared_length},
     turn::TurnLease,
@@ -57,8 +56,7 @@ impl Job {
         exchange: Exchange,
     ) -> Response<CacheBody<B>>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Carries,
     {
         self.status = self.status.with_status(head.status);
         if head.status == StatusCode::NOT_MODIFIED
@@ -135,8 +133,7 @@ impl Job {
         purpose: Use,
     ) -> Response<CacheBody<B>>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Carries,
     {
         let limit = self.asked.policy.max_body_bytes;
         let declared = match declared_length(&head.headers, &body.size_hint()) {
@@ -193,7 +190,7 @@ impl Job {
         reason: SkipReason,
     ) -> Response<CacheBody<B>>
     where
-        CacheBody<B>: Body,
+        B: Carries,
     {
         self.asked.tally.not_stored(reason.detail());
         self.invalidate(&head);
@@ -214,7 +211,7 @@ impl Job {
         purpose: Use,
     ) -> Response<CacheBody<B>>
     where
-        CacheBody<B>: Body,
+        B: Carries,
     {
         match purpose {
             Use::Store | Use::Pass => self.refuse(head, body, reason),
@@ -241,7 +238,7 @@ impl Job {
         status: CacheStatus,
     ) -> Response<CacheBody<B>>
     where
-        CacheBody<B>: Body,
+        B: Carries,
     {
         self.asked.policy.hide_tags(&mut head.headers);
         let mut response = if self.is_whole && !self.asked.ask.is_plain() {

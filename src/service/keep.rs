@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{Response, response};
-use http_body::Body;
 
 use super::{
     Core, Landed,
     job::Job,
+    origin::Carries,
     patience::{BACKGROUND_LIMIT, Patience},
     pump::Use,
     store::Place,
@@ -96,7 +96,7 @@ impl Job {
         purpose: Use,
     ) -> Response<CacheBody<B>>
     where
-        CacheBody<B>: Body,
+        B: Carries,
     {
         if purpose == Use::Store && !stored.head.useful_for().is_zero() {
             let kept = self.keep(place, stored.clone());

@@ -1,14 +1,15 @@
 //! A leader: it forwards for all that wait, unless somebody was faster.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
+use http::Response;
 use tokio::time::Instant;
-use tower_service::Service;
 
-use super::{Flow, Forward, Landed, Lookup, answer, held, turn::Turn};
+use super::{
+    Flow, Forward, Landed, Lookup, answer, held,
+    origin::{Carries, Origin},
+    turn::Turn,
+};
 use crate::{
     body::CacheBody,
     clock::monotonic,
@@ -16,15 +17,10 @@ use crate::{
     status::CacheStatus,
 };
 
-impl<S, ReqBody, ResBody> Flow<S, ReqBody>
+impl<S, ReqBody> Flow<S, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Origin<ReqBody>,
+    ReqBody: Carries,
 {
     /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
     pub(super) async fn lead(
@@ -35,7 +31,7 @@ where
         flight: Arc<str>,
         status: CacheStatus,
         deadline: Instant,
-    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
         let finish_limit = self.asked.policy.collapse.finish_limit;
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
         let led = held::hold(flight, self.led(leader, lookup, is_near, status, deadline));
@@ -56,7 +52,7 @@ where
         is_near: bool,
         status: CacheStatus,
         deadline: Instant,
-    ) -> Led<Box<Self>, Result<Response<CacheBody<ResBody>>, S::Error>> {
+    ) -> Led<Box<Self>, Result<Response<CacheBody<S::ResBody>>, S::Error>> {
         let (fields, patience) = (self.request.headers(), &mut self.patience);
         let lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())

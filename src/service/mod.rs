@@ -13,6 +13,7 @@ mod job;
 mod keep;
 mod lead;
 mod lookup;
+mod origin;
 mod overflow;
 mod parts;
 mod patience;
@@ -46,6 +47,7 @@ use self::{
     forward::Forward,
     invalidate::Invalidation,
     lookup::Lookup,
+    origin::{Carries, Origin},
     patience::Patience,
     settings::{Admitted, Asked, Refused, Seen},
     shown::Shown,
@@ -183,18 +185,13 @@ struct Flow<S, ReqBody> {
     patience: Patience,
 }
 
-impl<S, ReqBody, ResBody> Flow<S, ReqBody>
+impl<S, ReqBody> Flow<S, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Origin<ReqBody>,
+    ReqBody: Carries,
 {
     /// Look up, reuse, or join: lead, follow, or forward alone.
-    async fn respond(mut self: Box<Self>) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    async fn respond(mut self: Box<Self>) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
         let collapse = self.asked.policy.collapse.clone();
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
@@ -270,7 +267,7 @@ where
         self: Box<Self>,
         lookup: Lookup,
         status: CacheStatus,
-    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
         // Apart, so that who waits for others does not carry it.
         Box::pin(Forward::new(*self, &lookup, status, None).run()).await
     }

@@ -1,24 +1,17 @@
 //! A request that can not wait for others.
 
-use std::error::Error;
+use http::Response;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use tower_service::Service;
-
-use super::{Flow, Lookup, answer};
+use super::{
+    Flow, Lookup, answer,
+    origin::{Carries, Origin},
+};
 use crate::{body::CacheBody, collapse::Overflow, status::CacheStatus};
 
-impl<S, ReqBody, ResBody> Flow<S, ReqBody>
+impl<S, ReqBody> Flow<S, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Origin<ReqBody>,
+    ReqBody: Carries,
 {
     /// It can not wait. The store is asked once more, since a second flight may have landed. `takes_stale`: to forward
     /// it would be no help, or no choice.
@@ -27,7 +20,7 @@ where
         lookup: Lookup,
         status: CacheStatus,
         takes_stale: bool,
-    ) -> Result<Response<CacheBody<ResBody>>, S::Error> {
+    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
         let tally = &self.asked.tally;
         self.core.counters.overflowed(tally);
         if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers(), tally) {

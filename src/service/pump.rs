@@ -1,14 +1,17 @@
 //! The pump of a fill: reads the origin's body to its end, stores it, and says how it ended.
 
-use std::{error::Error, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::HeaderMap;
-use http_body::{Body, SizeHint};
+use http_body::SizeHint;
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 
-use super::{Core, Invalidation, Landed, job::Job, keep::Keep, patience::Patience, store::Place, turn::TurnLease};
+use super::{
+    Core, Invalidation, Landed, job::Job, keep::Keep, origin::Carries, patience::Patience, store::Place,
+    turn::TurnLease,
+};
 use crate::{
     body::{BodyError, End, Fill, FillReader, FillState, concatenate},
     clock::monotonic,
@@ -72,8 +75,7 @@ impl Pump {
         finish_limit: Duration,
     ) -> FillReader
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Carries,
     {
         let (head, is_streamable) = (Arc::clone(&self.head), self.declared.is_some());
         let announcer = self.leader.as_ref().map(Leader::announcer);
@@ -192,8 +194,7 @@ impl Job {
         purpose: Use,
     ) -> FillReader
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Carries,
     {
         let will_be_stored = purpose == Use::Store && !head.useful_for().is_zero();
         if will_be_stored {

@@ -1,28 +1,26 @@
 //! A refresh in the background, while what is stale is served (RFC 5861 §3). No freshness arithmetic.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use tower_service::Service;
-
-use super::{Core, Flow, Landed, Lookup, forward::Forward, held, lead::land, patience::Patience, turn::Turn};
+use super::{
+    Core, Flow, Landed, Lookup,
+    forward::Forward,
+    held,
+    lead::land,
+    origin::{Carries, Origin},
+    patience::Patience,
+    turn::Turn,
+};
 use crate::{
     clock::monotonic,
     collapse::{Leader, in_background},
     status::{CacheStatus, ForwardReason},
 };
 
-impl<S, ReqBody, ResBody> Flow<S, ReqBody>
+impl<S, ReqBody> Flow<S, ReqBody>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
-    ReqBody: Body<Data = Bytes> + Send + 'static,
-    ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<Box<dyn Error + Send + Sync>>,
+    S: Origin<ReqBody>,
+    ReqBody: Carries,
 {
     /// Forwards in the background, unless somebody does so already, here or in another process. Nobody waits for it; who
     /// can not be served stale joins it.
@@ -53,7 +51,7 @@ where
         let mut lease = None;
         if self.core.store.is_shared() && self.asked.policy.collapse.leases {
             let (fields, patience) = (self.request.headers(), &mut self.patience);
-            match self.core.look_for_turn::<ResBody>(&self.asked, fields, lookup, patience).await {
+            match self.core.look_for_turn::<S::ResBody>(&self.asked, fields, lookup, patience).await {
                 Turn::Forward(found, granted) => (lookup, lease) = (found, granted),
                 // Another process has done it, or does it. Who joined meanwhile, and may not have what is stale, waits for
                 // that.

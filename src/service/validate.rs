@@ -1,13 +1,11 @@
 //! Asking the origin whether what is stored still holds, and taking its word for it (RFC 9111 §4.3).
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, Response, StatusCode, header, response};
-use http_body::Body;
 
-use super::{Asked, Core, Landed, Lookup, answer, job::Job, pump::Use};
+use super::{Asked, Core, Landed, Lookup, answer, job::Job, origin::Carries, pump::Use};
 use crate::{
     body::CacheBody,
     clock::monotonic,
@@ -107,8 +105,7 @@ impl Job {
         exchange: Exchange,
     ) -> Response<CacheBody<B>>
     where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Carries,
     {
         let stored = match validation.confirmed_by(&head.headers) {
             Confirmed::News(stored) => stored,
@@ -151,7 +148,7 @@ impl Job {
     /// requests are not asked conditionally.
     async fn contradicted<B>(mut self: Box<Self>) -> Response<CacheBody<B>>
     where
-        CacheBody<B>: Body,
+        B: Carries,
     {
         self.forget().await;
         let lifetime = self.asked.policy.collapse.marker_lifetime;
