@@ -17,12 +17,35 @@ pub struct Load {
     pub max: f64,
 }
 
+/// What 64 connections ask for.
+#[derive(Clone, Copy)]
+pub enum Asked {
+    /// One page.
+    Page,
+    /// The same, by a method that no cache looks up.
+    Post,
+    /// Each request another page.
+    Others,
+}
+
+impl Asked {
+    /// As `wrk.lua` knows it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Post => "post",
+            Self::Others => "others",
+        }
+    }
+}
+
 /// 64 connections that stay open, each asking for the next page when it has the last.
-pub fn wrk(address: SocketAddr, seconds: u64) -> io::Result<Load> {
+pub fn wrk(address: SocketAddr, asked: Asked, seconds: u64) -> io::Result<Load> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/wrk.lua");
     let output = on_core(CLIENT_CORE, "wrk")
         .args(["-t1", "-c64", "--timeout", "10s", "-s", script, "-d", &format!("{seconds}s")])
         .arg(format!("http://{address}/page?category=books&page=3&per_page=50&sort=price_asc"))
+        .args(["--", asked.word()])
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix("measured "));

@@ -2,6 +2,7 @@
 //! on performance, and a picture of ten seconds to `docs/requests.svg`. `benches/http/run` builds and starts it.
 
 mod fronts;
+mod left;
 mod load;
 #[path = "../common/machine.rs"]
 mod machine;
@@ -13,6 +14,7 @@ mod process;
 use std::{env, io, process::Command};
 
 use fronts::{Front, Fronts};
+use load::Asked;
 use page::grouped;
 
 fn main() -> io::Result<()> {
@@ -25,6 +27,7 @@ fn main() -> io::Result<()> {
         versions(),
     );
     text += &measured(&Fronts::start(&work)?, rounds, seconds)?;
+    text += &left::measured(&work, rounds, seconds)?;
     page::publish("http", &text);
     if env::args().any(|argument| argument == "--write") {
         eprintln!("ten seconds for the picture");
@@ -49,7 +52,7 @@ fn measured(fronts: &Fronts, rounds: u64, seconds: u64) -> io::Result<String> {
         for (front, rounds) in fronts.all.iter().zip(&mut all) {
             eprintln!("round {number}: {}", front.name);
             // What was stored in an earlier round is stale, and connections to the handler may have been closed.
-            load::wrk(front.address, 1)?;
+            load::wrk(front.address, Asked::Page, 1)?;
             rounds.push(round(fronts, front, seconds)?);
         }
     }
@@ -89,7 +92,7 @@ fn ratios(all: &[Vec<Round>]) -> String {
 fn round(fronts: &Fronts, front: &Front, seconds: u64) -> io::Result<Round> {
     let handler = fronts.handler(front);
     let (cpu, calls) = (fronts.cpu_seconds(front), load::counts(handler)?.1);
-    let load = load::wrk(front.address, seconds)?;
+    let load = load::wrk(front.address, Asked::Page, seconds)?;
     let (cpu, calls) = (fronts.cpu_seconds(front) - cpu, load::counts(handler)?.1 - calls);
     Ok(Round {
         per_second: load.requests / load.seconds,
@@ -102,7 +105,11 @@ fn round(fronts: &Fronts, front: &Front, seconds: u64) -> io::Result<Round> {
 }
 
 fn median(rounds: &[Round], of: fn(&Round) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(of).collect();
+    middle(rounds.iter().map(of).collect())
+}
+
+/// The median.
+fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

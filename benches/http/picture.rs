@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{fronts, load, page::grouped, process};
+use crate::{
+    fronts,
+    load::{self, Asked},
+    page::grouped,
+    process,
+};
 
 /// How many were answered, and how many reached the handler, so many seconds after the load began.
 pub struct Sample {
@@ -22,7 +27,7 @@ pub fn samples(mode: &str, work: &str) -> io::Result<Vec<Sample>> {
     let address = process::free_address()?;
     let _server = process::Process::start(fronts::server(mode, address, work), address)?;
     let start = Instant::now();
-    let load = thread::spawn(move || load::wrk(address, SECONDS));
+    let load = thread::spawn(move || load::wrk(address, Asked::Page, SECONDS));
     let mut samples = Vec::new();
     while start.elapsed() < Duration::from_secs(SECONDS) {
         let (answered, calls) = load::counts(address)?;

@@ -2,7 +2,7 @@
 //! ready. One worker thread.
 //!
 //! ```text
-//! server bare|static|cached|swr ADDRESS WORK
+//! server bare|static|static-cached|cached|swr ADDRESS WORK
 //! server calibrate                            # how much WORK is two milliseconds here
 //! ```
 
@@ -15,7 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::State, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    routing::{any, get},
+};
 use bytes::Bytes;
 use microcache::{CacheHandle, CacheLayer, MemoryStore, Policy};
 use tokio::net::TcpListener;
@@ -25,20 +29,18 @@ fn main() {
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["calibrate"] => println!("{}", calibrated()),
         [mode, address, work] => serve(mode, address, work.parse().expect("WORK is a number")),
-        _ => panic!("usage: server bare|static|cached|swr ADDRESS WORK, or server calibrate"),
+        _ => panic!("usage: server bare|static|static-cached|cached|swr ADDRESS WORK, or server calibrate"),
     }
 }
 
 fn serve(mode: &str, address: &str, work: u64) {
     let handler = Handler { work, calls: Arc::default(), page: Bytes::from(vec![b'x'; PAGE_BYTES]) };
     let app = match mode {
-        "static" => {
-            let page = handler.page.clone();
-            Router::new().route("/page", get(move || async move { page })).merge(counts(&handler, None))
-        }
+        "static" => ready(&handler).merge(counts(&handler, None)),
+        "static-cached" => cached(&handler, ready(&handler), Policy::new()),
         "bare" => pages(&handler).merge(counts(&handler, None)),
-        "cached" => cached(&handler, Policy::new()),
-        "swr" => cached(&handler, Policy::new().stale_while_revalidate(Duration::from_secs(1))),
+        "cached" => cached(&handler, pages(&handler), Policy::new()),
+        "swr" => cached(&handler, pages(&handler), Policy::new().stale_while_revalidate(Duration::from_secs(1))),
         _ => panic!("there is no mode `{mode}`"),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -48,10 +50,16 @@ fn serve(mode: &str, address: &str, work: u64) {
     });
 }
 
-fn cached(handler: &Handler, policy: Policy) -> Router {
+fn cached(handler: &Handler, pages: Router, policy: Policy) -> Router {
     let layer = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).with_policy(policy);
     let handle = layer.handle();
-    pages(handler).layer(layer).merge(counts(handler, Some(handle)))
+    pages.layer(layer).merge(counts(handler, Some(handle)))
+}
+
+/// The answer is there before it is asked for.
+fn ready(handler: &Handler) -> Router {
+    let page = handler.page.clone();
+    Router::new().route("/page", any(move || async move { page }))
 }
 
 fn pages(handler: &Handler) -> Router {
