@@ -14,8 +14,6 @@
 #![expect(clippy::unwrap_used, reason = "a bench may panic")]
 
 mod common;
-#[path = "../tests/fleet/dice.rs"]
-mod dice;
 #[path = "../tests/fleet/findings.rs"]
 mod findings;
 #[path = "../tests/fleet/network.rs"]
@@ -28,6 +26,8 @@ mod records;
 mod run;
 #[path = "../tests/fleet/server.rs"]
 mod server;
+#[path = "../tests/common/zipf.rs"]
+mod zipf;
 
 use std::{
     process::ExitCode,

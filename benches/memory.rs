@@ -23,10 +23,11 @@ use std::{
 use bytes::Bytes;
 use common::{
     exchange::{Ask, Reply, exchange, reply, request},
-    memory::{Random, resident_bytes},
+    memory::resident_bytes,
     table::Table,
     timing::argument,
 };
+use fastrand::Rng;
 use http::Response;
 use http_body_util::Full;
 use microcache::{CacheLayer, MemoryStore, Policy, Tenancy, Tenant};
@@ -45,7 +46,7 @@ fn main() {
 }
 
 /// How the origin comes by its next response.
-type NextReply = fn(&mut Random) -> Reply;
+type NextReply = fn(&mut Rng) -> Reply;
 
 /// With how many keys: the small ones have filled the store long before.
 const KINDS: [(&str, u32, NextReply); 4] = [
@@ -58,9 +59,9 @@ const KINDS: [(&str, u32, NextReply); 4] = [
 ];
 
 /// As many of a size as of any other of its order of magnitude.
-fn mixed(random: &mut Random) -> Bytes {
+fn mixed(random: &mut Rng) -> Bytes {
     let (least, most) = (100_f64, 65_536_f64);
-    let length = least * (most / least).powf(random.fraction());
+    let length = least * (most / least).powf(random.f64());
     Bytes::from(vec![b'x'; length as usize])
 }
 
@@ -70,7 +71,7 @@ fn alone(name: &str) {
 }
 
 fn fill(name: &str, keys: u32, next_reply: NextReply) {
-    let origin = Origin { random: Arc::new(Mutex::new(Random::new(7))), next_reply };
+    let origin = Origin { random: Arc::new(Mutex::new(Rng::with_seed(7))), next_reply };
     let mut cache = CacheLayer::new(MemoryStore::with_max_bytes(BOUND)).layer(origin);
     let mut table = Table::new(&["keys", "RSS MiB", "x bound"]);
     let start = resident_bytes();
@@ -90,7 +91,7 @@ fn fill(name: &str, keys: u32, next_reply: NextReply) {
 fn beyond_its_own() {
     const RESPONSES: u32 = 200_000;
     let next_reply: NextReply = |_| Response::new(Full::from(vec![b'x'; 100]));
-    let origin = Origin { random: Arc::new(Mutex::new(Random::new(7))), next_reply };
+    let origin = Origin { random: Arc::new(Mutex::new(Rng::with_seed(7))), next_reply };
     let mut cache = CacheLayer::new(MemoryStore::with_max_bytes(4 * BOUND)).layer(origin);
     let uri = |key: u32| format!("/products/{key:07}");
     let own = 100 + "|GET|shop.example.com|".len() + uri(0).len();
@@ -107,7 +108,7 @@ fn beyond_its_own() {
 /// One tenant floods the store; the other asks for the same few pages all the time.
 fn flood() {
     let next_reply: NextReply = |random| Response::new(mixed(random).into());
-    let origin = Origin { random: Arc::new(Mutex::new(Random::new(7))), next_reply };
+    let origin = Origin { random: Arc::new(Mutex::new(Rng::with_seed(7))), next_reply };
     let tenancy = Tenancy::from_fn(|head| Tenant::named(head.uri().path().split('/').nth(1).unwrap_or_default()));
     let policy = Policy::new().default_freshness(Duration::from_secs(3_600));
     let layer = CacheLayer::builder(MemoryStore::with_max_bytes(BOUND)).tenant(tenancy).policy(policy).build().unwrap();
@@ -136,7 +137,7 @@ const PAGES: u32 = 500;
 /// An origin whose bodies differ.
 #[derive(Clone)]
 struct Origin {
-    random: Arc<Mutex<Random>>,
+    random: Arc<Mutex<Rng>>,
     next_reply: NextReply,
 }
 

@@ -15,27 +15,25 @@ mod common;
 
 use std::{
     convert::Infallible,
-    future::Future,
-    pin::Pin,
     process::ExitCode,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    task::{Context, Poll},
     time::Instant,
 };
 
 use bytes::Bytes;
 use common::{
     exchange::{Ask, Reply},
-    memory::{Random, resident_bytes},
+    memory::resident_bytes,
     table::Table,
     timing::argument,
 };
-use futures_util::FutureExt;
+use fastrand::Rng;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use microcache::{Cache, CacheHandle, CacheLayer, MemoryStore, Policy, Purge, Tenancy};
 use tokio::{runtime::Builder, task::JoinSet};
-use tower::{Layer, Service};
+use tower::{Layer, Service, service_fn, util::ServiceFn};
 
 fn main() -> ExitCode {
     let number = |name, default| argument(name).map_or(default, |number| number.replace('_', "").parse().unwrap());
@@ -43,8 +41,9 @@ fn main() -> ExitCode {
     let policy = Policy::new().stale_while_revalidate(std::time::Duration::from_millis(200));
     let layer = CacheLayer::builder(MemoryStore::with_max_bytes(BOUND)).policy(policy);
     let layer = layer.tenant(Tenancy::header(http::HeaderName::from_static("x-tenant"))).build().unwrap();
+    let origin: Origin = service_fn(answer);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (handle, cache, start) = (layer.handle(), layer.layer(Origin), resident_bytes());
+    let (handle, cache, start) = (layer.handle(), layer.layer(origin), resident_bytes());
     let mut table = Table::new(&["requests", "RSS MiB", "x bound", "responses", "flights", "markers", "hits %", "us"]);
     let mut grown = Vec::new();
     for look in 1..=LOOKS {
@@ -74,17 +73,17 @@ async fn clients(cache: &Cache<Origin>, handle: &CacheHandle, look: u64, request
     let mut clients = JoinSet::new();
     for number in 0..CLIENTS {
         let (cache, handle) = (cache.clone(), handle.clone());
-        let random = Random::new(look * CLIENTS + number + 1);
+        let random = Rng::with_seed(look * CLIENTS + number + 1);
         clients.spawn(client(cache, handle, random, requests / CLIENTS, keys));
     }
     clients.join_all().await;
 }
 
-async fn client(mut cache: Cache<Origin>, handle: CacheHandle, mut random: Random, requests: u64, keys: u64) {
+async fn client(mut cache: Cache<Origin>, handle: CacheHandle, mut random: Rng, requests: u64, keys: u64) {
     for _ in 0..requests {
         // About as popular as pages are: the tenth key is asked for a tenth as often as the first.
-        let key = (keys as f64).powf(random.fraction()) as u64;
-        match random.below(1_000) {
+        let key = (keys as f64).powf(random.f64()) as u64;
+        match random.u32(..1_000) {
             // Who leaves before there is an answer.
             0..10 => drop(cache.call(request("GET", key)).now_or_never()),
             // Who leaves with the head.
@@ -113,34 +112,23 @@ fn request(method: &str, key: u64) -> Ask {
         .unwrap()
 }
 
+type Origin = ServiceFn<fn(Ask) -> BoxFuture<'static, Result<Reply, Infallible>>>;
+
 /// Takes a turn of the runtime for each answer, so that others join meanwhile.
-#[derive(Clone)]
-struct Origin;
-
-impl Service<Ask> for Origin {
-    type Response = Reply;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Ask) -> Self::Future {
-        static ANSWERS: AtomicU64 = AtomicU64::new(0);
-        let number = ANSWERS.fetch_add(1, Relaxed);
-        Box::pin(async move {
-            tokio::task::yield_now().await;
-            let body = Bytes::from(vec![b'x'; 100 + (number % 40) as usize * 100]);
-            let builder = match number % 50 {
-                0 => Response::builder().status(503),
-                1 => Response::builder().header("cache-control", "no-store"),
-                2..12 => Response::builder().header("vary", "accept-language"),
-                _ => Response::builder().header("cache-control", "max-age=30"),
-            };
-            Ok(builder.header("content-type", "text/html").body(Full::new(body)).unwrap())
-        })
-    }
+fn answer(_: Ask) -> BoxFuture<'static, Result<Reply, Infallible>> {
+    static ANSWERS: AtomicU64 = AtomicU64::new(0);
+    let number = ANSWERS.fetch_add(1, Relaxed);
+    Box::pin(async move {
+        tokio::task::yield_now().await;
+        let body = Bytes::from(vec![b'x'; 100 + (number % 40) as usize * 100]);
+        let builder = match number % 50 {
+            0 => Response::builder().status(503),
+            1 => Response::builder().header("cache-control", "no-store"),
+            2..12 => Response::builder().header("vary", "accept-language"),
+            _ => Response::builder().header("cache-control", "max-age=30"),
+        };
+        Ok(builder.header("content-type", "text/html").body(Full::new(body)).unwrap())
+    })
 }
 
 const BOUND: u64 = 256 << 20;

@@ -14,6 +14,8 @@ mod custom_store;
 mod mix;
 #[path = "stores/yardsticks.rs"]
 mod yardsticks;
+#[path = "../tests/common/zipf.rs"]
+mod zipf;
 
 use std::{
     fs,
@@ -30,12 +32,14 @@ use common::{
     timing::{Case, Times, argument, interleaved, nanos},
 };
 use custom_store::QuickStore;
+use fastrand::Rng;
 use http::Response;
 use http_body::Body;
 use microcache::{CacheKey, CacheLayer, MemoryStore, Peek, Put, Store, StoreError, Stored};
-use mix::{Event, MIXES, Mix, Random, Zipf};
+use mix::{Event, MIXES, Mix};
 use tower::{Layer, Service};
 use yardsticks::{Lru, Plain};
+use zipf::Zipf;
 
 fn main() {
     let part = argument("--part");
@@ -117,8 +121,8 @@ where
     let (mut one, mut two) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let asks = |thread| {
-            let mut random = Random(2 * round + thread);
-            (0..ASKS).map(|_| request("GET", &uris[zipf.next(&mut random)])).collect::<Vec<_>>()
+            let mut random = Rng::with_seed(2 * round + thread);
+            (0..ASKS).map(|_| request("GET", &uris[zipf.draw(&mut random)])).collect::<Vec<_>>()
         };
         one.push(per_microsecond(service, vec![asks(0)]));
         two.push(per_microsecond(service, vec![asks(0), asks(1)]));
@@ -224,7 +228,7 @@ impl World {
     }
 
     fn hit_ratio(&self, store: &impl Store, mix: Mix) -> f64 {
-        let (zipf, mut random) = (Zipf::new(mix.exponent, KEYS), Random(7));
+        let (zipf, mut random) = (Zipf::new(mix.exponent, KEYS), Rng::with_seed(7));
         // After a change, how long it takes to notice is what is asked.
         let counted = match mix.event {
             Event::Change => REQUESTS / 2..REQUESTS * 3 / 4,
@@ -236,7 +240,7 @@ impl World {
             if mix.event == Event::Scan && (1..=KEYS).contains(&since) {
                 self.ask(store, KEYS + since - 1);
             }
-            let page = zipf.next(&mut random);
+            let page = zipf.draw(&mut random);
             let is_changed = mix.event == Event::Change && since > 0;
             let hit = self.ask(store, if is_changed { KEYS - 1 - page } else { page });
             hits += usize::from(hit && counted.contains(&number));

@@ -33,30 +33,32 @@ use tower_http_cache::backend::memory::InMemoryBackend;
 
 use crate::common::exchange::{Ask, Reply, varied_reply};
 
+/// A cache in front of the origin, as all of them are.
+pub trait Cached<Q>:
+    Service<Request<Q>, Response = Response<<Self as Cached<Q>>::Body>, Error: Debug, Future: Send> + Clone + Send + 'static
+{
+    type Body: Body<Data = Bytes, Error: Debug> + Send + 'static;
+}
+
+impl<S, Q, B> Cached<Q> for S
+where
+    S: Service<Request<Q>, Response = Response<B>, Error: Debug, Future: Send> + Clone + Send + 'static,
+    B: Body<Data = Bytes, Error: Debug> + Send + 'static,
+{
+    type Body = B;
+}
+
 /// Is shown each cache in turn.
 pub trait Visit {
     /// `convert` makes the request that this cache takes; that is not part of its work.
-    fn cache<S, Q, B>(&mut self, name: &'static str, cache: S, convert: fn(Ask) -> Request<Q>)
-    where
-        S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Debug,
-        Q: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Debug;
+    fn cache<Q: Send + 'static>(&mut self, name: &'static str, cache: impl Cached<Q>, convert: fn(Ask) -> Request<Q>);
 
     /// This cache can not be set up so.
     fn cannot(&mut self, name: &'static str, why: &'static str);
 }
 
 /// The whole answer of a cache that may have to wait for it: its length.
-pub async fn answer<S, Q, B>(cache: &mut S, request: Request<Q>) -> usize
-where
-    S: Service<Request<Q>, Response = Response<B>>,
-    S::Error: Debug,
-    B: Body<Data = Bytes>,
-    B::Error: Debug,
-{
+pub async fn answer<Q>(cache: &mut impl Cached<Q>, request: Request<Q>) -> usize {
     let response = cache.ready().await.unwrap().call(request).await.unwrap();
     response.into_body().collect().await.unwrap().to_bytes().len()
 }

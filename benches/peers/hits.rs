@@ -1,15 +1,11 @@
 //! Hits at three sizes, against a service that clones a response that is ready; and requests that are left alone,
 //! against the same.
 
-use std::fmt::Debug;
-
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use tower::Service;
+use http::Request;
 
 use crate::{
-    caches::{self, Origin, Visit, Wanted},
+    caches::{self, Cached, Origin, Visit, Wanted},
     common::{
         exchange::{Ask, Prepared, exchange, get, reply},
         timing::{Case, Times},
@@ -80,15 +76,12 @@ struct Gathered<'a> {
 }
 
 impl Visit for Gathered<'_> {
-    fn cache<S, Q, B>(&mut self, name: &'static str, mut cache: S, convert: fn(Ask) -> Request<Q>)
-    where
-        S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Debug,
-        Q: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Debug,
-    {
+    fn cache<Q: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        mut cache: impl Cached<Q>,
+        convert: fn(Ask) -> Request<Q>,
+    ) {
         let calls = self.origin.calls();
         self.runtime.block_on(async {
             caches::answer(&mut cache, convert(get())).await;

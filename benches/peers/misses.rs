@@ -1,15 +1,10 @@
 //! Misses: each request for another key, over an origin that answers at once.
 
-use std::fmt::Debug;
-
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
+use http::Request;
 use tokio::runtime::{Builder, Runtime};
-use tower::Service;
 
 use crate::{
-    caches::{self, Origin, Visit, Wanted},
+    caches::{self, Cached, Origin, Visit, Wanted},
     common::{
         exchange::{Ask, request},
         timing::Case,
@@ -42,15 +37,12 @@ struct Gathered<'a> {
 }
 
 impl Visit for Gathered<'_> {
-    fn cache<S, Q, B>(&mut self, name: &'static str, mut cache: S, convert: fn(Ask) -> Request<Q>)
-    where
-        S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Debug,
-        Q: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Debug,
-    {
+    fn cache<Q: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        mut cache: impl Cached<Q>,
+        convert: fn(Ask) -> Request<Q>,
+    ) {
         let (runtime, mut next) = (self.runtime, 0);
         let ask = move || {
             next += 1;

@@ -1,19 +1,13 @@
 //! A thousand identical misses at once, over an origin that takes 50 ms; and what becomes of those that wait when the
 //! client of the first one leaves.
 
-use std::{
-    fmt::Debug,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
+use http::Request;
 use tokio::{runtime::Builder, task::JoinSet, time};
-use tower::Service;
 
 use crate::{
-    caches::{self, Origin, Visit, Wanted},
+    caches::{self, Cached, Origin, Visit, Wanted},
     common::{
         exchange::{Ask, get},
         timing::Times,
@@ -77,15 +71,7 @@ struct Gathered {
 }
 
 impl Visit for Gathered {
-    fn cache<S, Q, B>(&mut self, name: &'static str, cache: S, convert: fn(Ask) -> Request<Q>)
-    where
-        S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Debug,
-        Q: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Debug,
-    {
+    fn cache<Q: Send + 'static>(&mut self, name: &'static str, cache: impl Cached<Q>, convert: fn(Ask) -> Request<Q>) {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let ask = move || {
             let (mut cache, request) = (cache.clone(), convert(get()));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::{Extension, Router, body::Body, extract::Path, routing::get};
+use fastrand::Rng;
 use http::{HeaderName, Request, Response, StatusCode, header::CACHE_CONTROL};
 use microcache::{
     AdminService, CacheHandle, CacheLayer, MemcachedStore, MemoryStore, Policy, Purge, Tags, Tenancy, Tenant, Tiered,
@@ -77,20 +78,20 @@ async fn product(Path(id): Path<u32>) -> ([(HeaderName, &'static str); 1], Exten
 
 /// So many KiB, after 50 to 100 ms.
 async fn page(kib: usize) -> String {
-    sleep(Duration::from_millis(50 + Chance::new().up_to(51))).await;
+    sleep(Duration::from_millis(fastrand::u64(50..=100))).await;
     "x".repeat(kib << 10)
 }
 
 /// An open loop: 500 requests a second, and from the 45th second on a sale, with three times as many.
 async fn clients(shop: Router) {
-    let (began, mut chance) = (Instant::now(), Chance::new());
+    let (began, mut random) = (Instant::now(), Rng::new());
     let mut next = 0.0;
     loop {
         let now = began.elapsed().as_secs_f64();
         while next <= now {
             let rate = 500.0 + 1_000.0 / (1.0 + (-(next - 50.0) / 2.5).exp());
-            next -= chance.share().ln() / rate;
-            let (request, shop) = (visit(&mut chance), shop.clone());
+            next -= (1.0 - random.f64()).ln() / rate;
+            let (request, shop) = (visit(&mut random), shop.clone());
             tokio::spawn(async move { read(shop.oneshot(request).await.unwrap()).await });
         }
         sleep(Duration::from_millis(2)).await;
@@ -101,21 +102,26 @@ async fn read(response: Response<Body>) {
     axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
 }
 
-fn visit(chance: &mut Chance) -> Request<Body> {
-    let tenant = ["acme", "acme", "acme", "globex", "globex", "initech"][chance.up_to(6) as usize];
-    let method = if chance.up_to(1_000) == 0 { "PUT" } else { "GET" };
-    let path = match chance.up_to(100) {
-        _ if method == "PUT" => format!("/products/{}", chance.zipf(2_000)),
-        0..45 => format!("/products?page={}", chance.zipf(50)),
-        45..85 => format!("/products/{}", chance.zipf(2_000)),
+fn visit(random: &mut Rng) -> Request<Body> {
+    let tenant = ["acme", "acme", "acme", "globex", "globex", "initech"][random.usize(..6)];
+    let method = if random.u32(..1_000) == 0 { "PUT" } else { "GET" };
+    let path = match random.u32(..100) {
+        _ if method == "PUT" => format!("/products/{}", popular(random, 2_000)),
+        0..45 => format!("/products?page={}", popular(random, 50)),
+        45..85 => format!("/products/{}", popular(random, 2_000)),
         85..97 => {
-            let word = ["lamp", "sofa", "chair", "rug", "desk"][chance.zipf(5) as usize - 1];
-            format!("/search?q={word}&page={}", chance.zipf(20))
+            let word = ["lamp", "sofa", "chair", "rug", "desk"][popular(random, 5) as usize - 1];
+            format!("/search?q={word}&page={}", popular(random, 20))
         }
-        _ => format!("/cart/{}", chance.up_to(500)),
+        _ => format!("/cart/{}", random.u32(..500)),
     };
     let request = Request::builder().method(method).uri(path).header("host", "shop.example");
     request.header("x-tenant", tenant).body(Body::empty()).unwrap()
+}
+
+/// From 1 to `most`, each about in inverse proportion to itself.
+fn popular(random: &mut Rng, most: u32) -> u32 {
+    f64::from(most + 1).powf(random.f64()) as u32
 }
 
 /// Purges, and a server that dies.
@@ -165,37 +171,3 @@ const NEAR_FRESHNESS: Duration = Duration::from_secs(10);
 
 /// A browser draws on the same machine: a server that is there is not to be taken for one that is gone.
 const DEADLINE: Duration = Duration::from_millis(500);
-
-/// Numbers by chance (splitmix64, Steele, Lea and Flood 2014).
-struct Chance {
-    state: u64,
-}
-
-impl Chance {
-    fn new() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-
-        Self { state: RandomState::new().hash_one(0_u8) }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn up_to(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Over 0, and 1 at most.
-    fn share(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// From 1 to `most`, each about in inverse proportion to itself.
-    fn zipf(&mut self, most: u32) -> u32 {
-        f64::from(most + 1).powf(1.0 - self.share()) as u32
-    }
-}

@@ -1,6 +1,8 @@
 //! Builders for the tests of the cache as a service: a request, a reply, a cache over an origin that the test
 //! holds in its hands. No assertions in here.
 
+pub(crate) mod late;
+
 use std::{
     collections::VecDeque,
     fmt,

@@ -4,7 +4,6 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-mod dice;
 #[expect(dead_code, reason = "the bench prints all of it")]
 mod findings;
 #[expect(dead_code, reason = "each crate of tests uses its part")]
@@ -15,6 +14,8 @@ mod node;
 mod records;
 mod run;
 mod server;
+#[path = "../common/zipf.rs"]
+mod zipf;
 
 use std::{
     io::{Read, Write},

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use fastrand::Rng;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use microcache::{
@@ -18,10 +19,10 @@ use tokio::time::sleep;
 use tower::{Layer, Service};
 
 use crate::{
-    dice::{Dice, Zipf},
     network::Network,
     records::{Forward, Records, Request as Asked},
     run::Settings,
+    zipf::Zipf,
 };
 
 /// The layer that a node would have.
@@ -50,15 +51,15 @@ impl Node {
     }
 
     /// Requests come at random, whatever becomes of those before, until the end of the run or of the node.
-    pub(crate) async fn serve(self, mut dice: Dice, keys: Zipf, requests_a_second: f64) {
+    pub(crate) async fn serve(self, mut random: Rng, keys: Zipf, requests_a_second: f64) {
         loop {
-            sleep(dice.pause(requests_a_second)).await;
+            sleep(pause(&mut random, requests_a_second)).await;
             let recorded = self.records.lock();
             if recorded.is_over || recorded.died[self.number].is_some() {
                 return;
             }
             drop(recorded);
-            tokio::spawn(self.clone().ask(keys.draw(&mut dice)));
+            tokio::spawn(self.clone().ask(keys.draw(&mut random)));
         }
     }
 
@@ -80,6 +81,11 @@ impl Node {
         let request = &mut recorded.requests[number];
         (request.answered, request.forward) = (Some(answered), forward);
     }
+}
+
+/// Until the next of those that come at random, so many a second.
+fn pause(random: &mut Rng, a_second: f64) -> Duration {
+    Duration::from_secs_f64(-(1.0 - random.f64()).ln() / a_second)
 }
 
 /// Answers with the number of the forward, and takes its time.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use fastrand::Rng;
 use microcache::{CacheLayer, Placement, Purge};
 use tokio::{
     runtime::Builder,
@@ -9,10 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    dice::{Dice, Zipf},
     network::Network,
     node::{Node, TAG, cache_key, layer, path},
     records::{Forward, Recorded, Records, Time},
+    zipf::Zipf,
 };
 
 /// The fleet, and what is asked of it.
@@ -59,7 +60,7 @@ struct Fleet {
     layers: Vec<CacheLayer>,
     network: Network,
     records: Records,
-    dice: Dice,
+    random: Rng,
 }
 
 impl Fleet {
@@ -67,15 +68,15 @@ impl Fleet {
         let network = Network::new(settings.nodes, settings.servers);
         let records = Records::new(Time::begin(), settings.nodes, FRESHNESS);
         let layers = (0..settings.nodes).map(|node| layer(&settings, node, &network, &records)).collect();
-        Self { settings, layers, network, records, dice: Dice::new(settings.seed) }
+        Self { settings, layers, network, records, random: Rng::with_seed(settings.seed) }
     }
 
     async fn run(mut self) -> Run {
         let Settings { keys, servers, requests_a_second, .. } = self.settings;
-        let popular = Zipf::new(keys);
+        let popular = Zipf::new(1.0, keys);
         for (number, layer) in self.layers.iter().enumerate() {
-            let (node, dice) = (Node::new(number, layer, &self.records), Dice::new(self.dice.next()));
-            tokio::spawn(node.serve(dice, popular.clone(), requests_a_second));
+            let (node, random) = (Node::new(number, layer, &self.records), self.random.fork());
+            tokio::spawn(node.serve(random, popular.clone(), requests_a_second));
         }
         sleep(WARM_UP).await;
         let before = self.network.lookups(&path(0));
@@ -129,7 +130,7 @@ impl Fleet {
         busy.sort_by_key(|forward| forward.key);
         let mut dead: BTreeSet<usize> = busy.iter().map(|forward| forward.node).take(tenth).collect();
         while dead.len() < tenth {
-            dead.insert(1 + usize::try_from(self.dice.next() % (self.settings.nodes as u64 - 1)).unwrap());
+            dead.insert(self.random.usize(1..self.settings.nodes));
         }
         let mut recorded = self.records.lock();
         for node in dead {

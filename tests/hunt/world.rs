@@ -3,20 +3,21 @@
 use std::{borrow::Cow, io};
 
 use bytes::Bytes;
+use fastrand::Rng;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, request};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 
-/// A small generator, so that a run can be repeated with its seed.
+/// Chance, the same again with the same seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice {
-    state: u64,
+    random: Rng,
     /// Which word of an alphabet is the most popular.
     fashion: u64,
 }
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed, fashion: 0 }
+        Self { random: Rng::with_seed(seed), fashion: 0 }
     }
 
     /// The same, in a round with other popular words.
@@ -26,19 +27,11 @@ impl Dice {
 
     /// Another generator, by the next number of this one.
     pub(crate) fn branch(&mut self) -> Self {
-        Self::new(self.next()).in_fashion(self.fashion)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self { random: self.random.fork(), fashion: self.fashion }
     }
 
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.next() % sides
+        self.random.u64(..sides)
     }
 
     pub(crate) fn one_in(&mut self, sides: u64) -> bool {
@@ -46,7 +39,7 @@ impl Dice {
     }
 
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.roll(from.len() as u64)).unwrap()]
+        *self.random.choice(from).unwrap()
     }
 
     /// The same, where some come more often.

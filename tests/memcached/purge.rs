@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use microcache::{
     CacheHandle, CacheLayer, MemcachedStore, MemoryStore, Policy, Purge, PurgeErrorKind, Reach, Store, Tenant, Tiered,
 };
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::time::sleep;
 use tower::Layer;
 
 use crate::{
-    common::{Gated, Origin, TestBody, TestCache, ask, get, reply, settle, status, text},
+    common::{Gated, Origin, TestCache, ask, get, late::Stage, reply, settle, status, text},
     lease::until,
     memcached::Memcached,
     shared::{PATIENCE, settle_io},
@@ -62,49 +62,24 @@ pub(crate) async fn reached(reach: Reach) {
     sleep(time).await;
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    Asked,
-    Head,
-    Body,
-    Put,
-}
-
-const STAGES: [Stage; 4] = [Stage::Asked, Stage::Head, Stage::Body, Stage::Put];
-
 /// A fill is in flight in one process, another purges, the fill lands, others ask.
 async fn late<S: Store>(store: impl Fn() -> S, stage: Stage, purge: Purge, is_soft: bool, case: &str) {
-    let gate = Arc::new(Semaphore::new(if matches!(stage, Stage::Put) { 0 } else { 1 }));
+    let gate = stage.gate();
     let one = process(Gated(store(), Arc::clone(&gate)));
     let (other, mut third) = (process(store()), process(store()));
-    let (body, feed) = TestBody::streamed();
     let early = tokio::spawn({
         let mut cache = one.cache.clone();
         async move { text(ask(&mut cache, get("/a")).await).await.unwrap() }
     });
     until(|| one.origin.waiting() == 1).await;
-    match stage {
-        Stage::Asked => {}
-        Stage::Head | Stage::Body => {
-            if matches!(stage, Stage::Body) {
-                feed.data("o");
-            }
-            one.origin.reply(reply(200, LAMP, body));
-        }
-        Stage::Put => drop(one.origin.reply(reply(200, LAMP, "old"))),
-    }
+    let feed = stage.begin(&one.origin, LAMP);
     settle().await;
     // The clocks of two processes agree to the millisecond at best.
     sleep(Duration::from_millis(3)).await;
 
     let purged = other.handle.purge(if is_soft { purge.soft() } else { purge }).await.unwrap();
 
-    if matches!(stage, Stage::Asked) {
-        one.origin.reply(reply(200, LAMP, "old"));
-    }
-    feed.data(if matches!(stage, Stage::Body) { "ld" } else { "old" });
-    feed.end();
-    gate.add_permits(100);
+    stage.end(&one.origin, LAMP, &feed, &gate);
     assert_eq!(early.await.unwrap(), "old", "{case}");
     reached(purged.others()).await;
     for mut process in [other, one] {
@@ -128,7 +103,7 @@ async fn late<S: Store>(store: impl Fn() -> S, stage: Stage, purge: Purge, is_so
 async fn a_fill_in_one_process_that_began_before_a_purge_in_another_is_not_used_after_it() {
     let memcached = Memcached::start(&[]);
     let mut cases = Vec::new();
-    for stage in STAGES {
+    for stage in Stage::ALL {
         for (name, purge) in purges() {
             for is_soft in [false, true] {
                 let (memcached, purge) = (&memcached, purge.clone());

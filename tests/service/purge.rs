@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready_ok};
 use tower::{Layer, Service};
 
-use crate::common::*;
+use crate::common::{late::Stage, *};
 
 const LAMP: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("surrogate-key", "lamp list")];
 
@@ -120,38 +120,15 @@ fn a_purge_of_a_store_in_memory_needs_no_runtime() {
     assert_eq!(assert_ready_ok!(purged.poll()).others(), Reach::Alone);
 }
 
-/// Where a fill is when the purge comes.
-#[derive(Clone, Copy, Debug)]
-enum Stage {
-    Asked,
-    Head,
-    Body,
-    Put,
-}
-
 /// A fill is in flight, the purge comes, somebody joins, the fill lands.
 async fn late(store: impl Store, stage: Stage, purge: Purge, joins: bool, is_soft: bool) {
-    let gate = Arc::new(Semaphore::new(if matches!(stage, Stage::Put) { 0 } else { 1 }));
+    let gate = stage.gate();
     let mut shop = shop(Gated(store, Arc::clone(&gate)), Policy::new());
     let mut early = send(&mut shop.cache, get("/a"));
     assert_pending!(early.poll());
-    let (body, feed) = TestBody::streamed();
-    let mut begun = None;
-    match stage {
-        Stage::Asked => {}
-        Stage::Head | Stage::Body => {
-            if matches!(stage, Stage::Body) {
-                feed.data("o");
-            }
-            shop.origin.reply(reply(200, LAMP, body));
-            begun = Some(assert_ready_ok!(early.poll()));
-        }
-        Stage::Put => {
-            // The answer does not wait for the put.
-            shop.origin.reply(reply(200, LAMP, "old"));
-            begun = Some(assert_ready_ok!(early.poll()));
-        }
-    }
+    let feed = stage.begin(&shop.origin, LAMP);
+    // The answer does not wait for the put.
+    let begun = (stage != Stage::Asked).then(|| assert_ready_ok!(early.poll()));
 
     drop(shop.handle.purge(if is_soft { purge.soft() } else { purge }));
 
@@ -159,12 +136,7 @@ async fn late(store: impl Store, stage: Stage, purge: Purge, joins: bool, is_sof
     if let Some(joined) = &mut joined {
         assert_pending!(joined.poll());
     }
-    if matches!(stage, Stage::Asked) {
-        shop.origin.reply(reply(200, LAMP, "old"));
-    }
-    gate.add_permits(100);
-    feed.data(if matches!(stage, Stage::Body) { "ld" } else { "old" });
-    feed.end();
+    stage.end(&shop.origin, LAMP, &feed, &gate);
     let answer = match begun {
         Some(answer) => answer,
         None => assert_ready_ok!(early.poll()),
@@ -194,7 +166,7 @@ async fn late(store: impl Store, stage: Stage, purge: Purge, joins: bool, is_sof
 
 #[tokio::test]
 async fn a_fill_that_began_before_a_purge_is_not_used_after_it_wherever_it_was() {
-    for stage in [Stage::Asked, Stage::Head, Stage::Body, Stage::Put] {
+    for stage in Stage::ALL {
         for (joins, is_soft) in [(false, false), (true, false), (false, true), (true, true)] {
             for (_, purge) in by_everything() {
                 late(memory(), stage, purge.clone(), joins, is_soft).await;
