@@ -1,10 +1,9 @@
 //! Field values that many responses share, as static text: a hit clones and drops them without counting
 //! references, so that threads that answer from one stored response do not meet at its counters.
+//!
+//! Nobody waits for anybody here: what is interned is only ever added to.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::OnceLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -13,36 +12,64 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// What is interned stays for as long as the process lives: `MOST` values of at most `LONGEST` bytes. Only what an
 /// origin says gets here, never what a client says.
 pub(crate) fn intern(fields: &mut HeaderMap) {
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = known.get_or_insert_default();
     for (name, value) in fields {
         if has_few_values(name)
-            && value.len() <= LONGEST
             && !value.is_sensitive()
-            && let Some(twin) = twin(known, value)
+            && let Some(twin) = twin(value.as_bytes())
         {
             *value = twin;
         }
     }
 }
 
-fn twin(known: &mut HashSet<HeaderValue>, value: &HeaderValue) -> Option<HeaderValue> {
-    if let Some(there) = known.get(value) {
-        return Some(there.clone());
+/// The static twin of a value, if it is text and there is room for it near its place.
+pub(crate) fn twin(value: &[u8]) -> Option<HeaderValue> {
+    if value.len() > LONGEST {
+        return None;
     }
-    let text = value.to_str().ok().filter(|_| known.len() < MOST)?;
-    let twin = HeaderValue::from_static(Box::leak(text.to_owned().into_boxed_str()));
-    known.insert(twin.clone());
-    Some(twin)
+    let first = hash(value);
+    for place in 0..PLACES_TO_LOOK {
+        let place = &KNOWN[first.wrapping_add(place) % MOST];
+        match place.get() {
+            Some(there) if there.as_bytes() == value => return Some(there.clone()),
+            Some(_) => {}
+            None => {
+                // Read as a value first: as static text anything else would be a panic.
+                let text = HeaderValue::from_bytes(value).ok()?.to_str().ok()?.to_owned();
+                let twin = HeaderValue::from_static(Box::leak(text.into_boxed_str()));
+                // Somebody else may be faster, with another value: then this one has its twin the next time.
+                return Some(place.get_or_init(|| twin)).filter(|there| there.as_bytes() == value).cloned();
+            }
+        }
+    }
+    None
 }
 
-static KNOWN: Mutex<Option<HashSet<HeaderValue>>> = Mutex::new(None);
+/// Spreads texts over a table. Texts that meet there, by chance or because somebody wants them to, are not interned.
+pub(crate) fn hash(text: &[u8]) -> usize {
+    let (words, rest) = text.as_chunks();
+    let last = rest.iter().fold(text.len() as u64, |last, byte| last << 8 | u64::from(*byte));
+    let mixed = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .chain([last])
+        .fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(SPREAD));
+    usize::try_from(mixed >> 48).unwrap_or(0)
+}
+
+static KNOWN: [OnceLock<HeaderValue>; MOST] = [const { OnceLock::new() }; MOST];
 
 const MOST: usize = 1_024;
 const LONGEST: usize = 128;
 
+/// From the place of its hash.
+const PLACES_TO_LOOK: usize = 4;
+
+/// Odd, with as many ones as zeroes: 2^64 over the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Whether the values of a field are a matter of configuration, not of the single response.
-fn has_few_values(name: &HeaderName) -> bool {
+pub(crate) fn has_few_values(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "accept-ranges"

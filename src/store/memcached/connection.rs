@@ -289,6 +289,7 @@ mod tests {
     use tokio_test::task;
 
     use super::*;
+    use crate::store::memcached::replies::READ_BYTES;
 
     const VALUE_BYTES: usize = 10_000;
 
@@ -350,7 +351,7 @@ mod tests {
         while carrying.poll().is_pending() {
             assert!(carrying.is_woken() || read.load(SeqCst) == all, "it waits, and there is more");
             let turn = read.load(SeqCst) - before;
-            assert!(turn < TURN_BYTES + 2 * VALUE_BYTES, "{turn} bytes in a turn");
+            assert!(turn < TURN_BYTES + READ_BYTES, "{turn} bytes in a turn");
             before += turn;
         }
 

@@ -215,8 +215,7 @@ impl Drop for Busy {
 
 /// The key of the fences for the tenant of a key.
 fn fences_of(key: &CacheKey) -> CacheKey {
-    let (tenant, ..) = key.target();
-    CacheKey::of_fences(Some(tenant))
+    CacheKey::of_fences(Some(key.tenant_component()))
 }
 
 fn refused(why: &'static str) -> StoreError {

@@ -21,9 +21,13 @@ pub(super) struct Format {
 impl Format {
     /// At most 250 bytes. `kind`: what of the key it is.
     pub(super) fn name(&self, kind: &str, key: &CacheKey) -> String {
-        let prefix = format!("{}{kind}1:", self.namespace);
-        let short = key.short_within(LONGEST_NAME - prefix.len());
-        prefix + &short
+        let mut name = String::with_capacity(LONGEST_NAME);
+        for part in [&self.namespace, kind, "1:"] {
+            name.push_str(part);
+        }
+        let room = LONGEST_NAME.saturating_sub(name.len());
+        name.push_str(&key.short_within(room));
+        name
     }
 
     pub(super) fn name_of_fences(&self, key: &CacheKey) -> String {

@@ -120,6 +120,9 @@ impl Placement {
 
     /// The place of the server that keeps a key in [`servers`](Self::servers).
     pub(crate) fn index_of(&self, key: &CacheKey) -> usize {
+        if self.servers.len() == 1 {
+            return 0;
+        }
         // There is an owner for each bucket.
         usize::from(self.owners[usize::from(self.bucket_of(key))])
     }

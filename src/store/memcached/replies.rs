@@ -27,6 +27,10 @@ pub(super) struct Said {
 }
 
 impl Said {
+    fn new(code: ReturnCode) -> Self {
+        Self { code, token: None, cas: None, won: false, pending: false, stale: false, value: Bytes::new() }
+    }
+
     /// The same, if it answers what was asked with this token.
     pub(super) fn to(self, token: Option<u64>) -> Result<Self, Fault> {
         if self.token == token { Ok(self) } else { Err(Fault::corrupt("a reply to something else")) }
@@ -65,7 +69,7 @@ pub(super) struct Replies {
     last_bytes: usize,
 }
 
-/// A reply whose value is still being read, into a place of its own. What is behind it may be read along.
+/// A reply whose value is still being read; a long one into a place of its own, and what is behind it may be read along.
 #[derive(Debug)]
 struct Unfinished {
     said: Said,
@@ -83,12 +87,16 @@ impl Replies {
 
     /// Where what is read next belongs. There is room in it once [`next`](Self::next) has given nothing.
     pub(super) fn room(&mut self) -> Limit<&mut BytesMut> {
-        if let Some(unfinished) = self.unfinished.as_mut().filter(|unfinished| unfinished.skip_bytes == 0) {
-            let room = unfinished.value.capacity() - unfinished.value.len();
-            return (&mut unfinished.value).limit(room);
+        let has_begun = self.unfinished.is_some();
+        match &mut self.unfinished {
+            Some(unfinished) if unfinished.skip_bytes == 0 && !unfinished.is_short() => {
+                let room = unfinished.value.capacity() - unfinished.value.len();
+                return (&mut unfinished.value).limit(room);
+            }
+            _ => {}
         }
         // Behind one long value there is likely another: what is read of it with its line has to be copied.
-        let most = if self.last_bytes > READ_BYTES { READ_BYTES_BETWEEN } else { READ_BYTES };
+        let most = if self.last_bytes > READ_BYTES && !has_begun { READ_BYTES_BETWEEN } else { READ_BYTES };
         let room = most.saturating_sub(self.input.len());
         self.input.reserve(room);
         (&mut self.input).limit(room)
@@ -111,6 +119,11 @@ impl Replies {
         unfinished.skip_bytes -= skipped;
         self.input.advance(skipped);
         if unfinished.skip_bytes > 0 {
+            self.unfinished = Some(unfinished);
+            return Ok(None);
+        }
+        // One that is read in pieces leaves no room for those behind it: each of them would then be read by itself.
+        if unfinished.is_short() && self.input.len() < unfinished.whole_bytes {
             self.unfinished = Some(unfinished);
             return Ok(None);
         }
@@ -152,6 +165,11 @@ impl Replies {
 }
 
 impl Unfinished {
+    /// Whether it is copied out of what is read, when all of it is there.
+    fn is_short(&self) -> bool {
+        self.whole_bytes <= SHORT_BYTES
+    }
+
     fn missing_bytes(&self) -> usize {
         self.whole_bytes.saturating_sub(self.value.len())
     }
@@ -180,36 +198,82 @@ enum Line {
 
 /// Reads a line that so many bytes are there after.
 fn read_line(line: &[u8], max_value_bytes: usize, following: usize) -> Result<Line, Fault> {
-    let response = match MetaResponse::parse_header(line) {
-        Ok(response) => response,
-        Err(Error::Server(why)) => return Ok(Line::Whole(Reply::Failed(Fault::refused(why)))),
-        Err(error) => return Err(error.into()),
+    let (said, length) = match usual(line) {
+        Some(read) => read,
+        None => match MetaResponse::parse_header(line) {
+            Ok(response) => unusual(line, response)?,
+            Err(Error::Server(why)) => return Ok(Line::Whole(Reply::Failed(Fault::refused(why)))),
+            Err(error) => return Err(error.into()),
+        },
     };
-    let flags = parse_meta_result(response)?;
-    let token = flags.opaque.as_deref().map(read_token).transpose()?;
-    let said = Said {
-        code: flags.rc,
-        token,
-        cas: flags.cas,
-        won: flags.won,
-        pending: flags.busy,
-        stale: flags.stale,
-        value: Bytes::new(),
-    };
-    if said.code != ReturnCode::Va {
-        return Ok(Line::Whole(Reply::Said(said)));
-    }
-    // `memcache` keeps the length for its own connection, so it is read once more.
-    let length = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).nth(1).and_then(digits);
-    let length = length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= LONGEST_VALUE);
-    let Some(length) = length else { return Err(Fault::corrupt("a value longer than any that memcached has")) };
+    let Some(length) = length else { return Ok(Line::Whole(Reply::Said(said))) };
     // Somebody else's, or from other settings: it is as good as empty, and no reason to end what others wait for.
     let skip_bytes = if length > max_value_bytes { length } else { 0 };
     let whole_bytes = (length - skip_bytes).saturating_add(LINE_END.len());
     // With the rest of it, the line of the next is read, and it is known at once where that belongs.
-    let beyond = if whole_bytes > following { LONGEST_LINE } else { 0 };
+    let beyond = if whole_bytes > following.max(SHORT_BYTES) { LONGEST_LINE } else { 0 };
     let value = BytesMut::with_capacity(whole_bytes.saturating_add(beyond));
     Ok(Line::Before(Unfinished { said, value, skip_bytes, whole_bytes }))
+}
+
+/// A line, and the length of the value that follows it, if one does: what answers `mg`, and nothing that memcached does
+/// not say to ours. None if it is anything else, which `memcache` reads.
+fn usual(line: &[u8]) -> Option<(Said, Option<usize>)> {
+    let mut words = line.split(|byte| *byte == b' ');
+    let (code, length) = match words.next()? {
+        b"VA" => (ReturnCode::Va, Some(value_length(words.next()?)?)),
+        b"EN" => (ReturnCode::En, None),
+        b"HD" => (ReturnCode::Hd, None),
+        _ => return None,
+    };
+    let mut said = Said::new(code);
+    for word in words {
+        match word {
+            b"W" => said.won = true,
+            b"Z" => said.pending = true,
+            b"X" => said.stale = true,
+            // The greatest may be one that is too great.
+            [b'c', cas @ ..] if said.cas.is_none() => said.cas = Some(digits(cas).filter(|cas| *cas < u64::MAX)?),
+            [b'O', token @ ..] if said.token.is_none() => said.token = Some(hex(token)?),
+            _ => return None,
+        }
+    }
+    Some((said, length))
+}
+
+/// The same of any line, as `memcache` reads it.
+fn unusual(line: &[u8], response: MetaResponse) -> Result<(Said, Option<usize>), Fault> {
+    let flags = parse_meta_result(response)?;
+    let token = flags.opaque.as_deref().map(read_token).transpose()?;
+    let said =
+        Said { token, cas: flags.cas, won: flags.won, pending: flags.busy, stale: flags.stale, ..Said::new(flags.rc) };
+    if said.code != ReturnCode::Va {
+        return Ok((said, None));
+    }
+    // `memcache` keeps the length for its own connection, so it is read once more.
+    match line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).nth(1).and_then(value_length) {
+        Some(length) => Ok((said, Some(length))),
+        None => Err(Fault::corrupt("a value longer than any that memcached has")),
+    }
+}
+
+fn value_length(word: &[u8]) -> Option<usize> {
+    usize::try_from(digits(word)?).ok().filter(|length| *length <= LONGEST_VALUE)
+}
+
+/// A number as ours are written.
+fn hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |number, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u64::from(digit))
+    })
 }
 
 fn read_token(token: &[u8]) -> Result<u64, Fault> {
@@ -224,7 +288,10 @@ const LONGEST_LINE: usize = 1024;
 const LONGEST_VALUE: usize = 1 << 30;
 
 /// How much is read at once.
-const READ_BYTES: usize = 16 * 1024;
+pub(super) const READ_BYTES: usize = 32 * 1024;
+
+/// Up to this length copying a value costs less than reading it by itself.
+const SHORT_BYTES: usize = READ_BYTES / 4;
 
 /// How much is read at once between long values: room for any line.
 const READ_BYTES_BETWEEN: usize = 2 * LONGEST_LINE;
@@ -236,7 +303,7 @@ mod tests {
     use super::*;
     use crate::store::{StoreError, StoreErrorKind};
 
-    const MOST: usize = 64 * 1024;
+    const MOST: usize = 4 * READ_BYTES;
 
     /// What is taken out of `bytes` when they come in pieces of this size, and whether the connection lives on.
     fn replies(bytes: &[u8], piece: usize) -> (Vec<String>, Option<Fault>) {
@@ -290,6 +357,13 @@ mod tests {
             ("VA 2 c18446744073709551615 O1 X W\r\n\r\n\r\n", value("\r\n", u64::MAX, true, false, true)),
         ] {
             assert_eq!(one(bytes.as_bytes()).to(Some(1)).unwrap().got().unwrap(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_memcached_says_to_an_mg_is_usual() {
+        for line in ["EN O1", "HD Off", "VA 5 c7 O1", "VA 0 c7 Offffffffffffffff W", "VA 1073741824 c1 O1 Z X"] {
+            assert!(usual(line.as_bytes()).is_some(), "{line}");
         }
     }
 
@@ -402,14 +476,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn values_that_are_there_are_read_many_at_once() {
+        let reply = format!("VA 1700 c1 O1\r\n{}\r\n", "x".repeat(1_700));
+        let all = reply.repeat(1_000);
+        let (mut replies, mut rest, mut reads) = (Replies::new(MOST), all.as_bytes(), 0);
+        for number in 0..1_000 {
+            while replies.next().unwrap().is_none() {
+                let mut room = replies.room();
+                let (now, later) = rest.split_at(rest.len().min(room.remaining_mut()));
+                room.put_slice(now);
+                (rest, reads) = (later, reads + 1);
+                assert!(reads <= number / 15 + 1, "{reads} reads for {number} values");
+            }
+        }
+    }
+
+    /// Short ones, and some that are not.
+    fn any_value() -> impl Strategy<Value = Vec<u8>> {
+        let bytes = |length| prop::collection::vec(any::<u8>(), length);
+        prop_oneof![8 => bytes(0..2_000), 1 => bytes(SHORT_BYTES - 4..SHORT_BYTES + 4)]
+    }
+
+    /// Something that looks like a line of a reply.
+    fn nearly_a_line() -> impl Strategy<Value = String> {
+        let codes = prop::sample::select(vec!["VA", "EN", "HD", "NF", "MN", "va", "VAX", "SERVER_ERROR", ""]);
+        let flag = prop_oneof![
+            "[cOWZXsbk0-9]?[0-9a-f]{0,2}",
+            "[cO][0-9a-fA-F+-]{0,18}",
+            any::<u64>().prop_map(|number| format!("c{number}")),
+            any::<u64>().prop_map(|number| format!("O{number:x}")),
+            Just("c18446744073709551616".to_owned()),
+            Just(format!("{LONGEST_VALUE}")),
+            Just(format!("{}", LONGEST_VALUE + 1)),
+        ];
+        (codes, prop::collection::vec(flag, 0..6)).prop_map(|(code, flags)| format!("{code} {}", flags.join(" ")))
+    }
+
     /// Something that looks like replies.
     fn nearly() -> impl Strategy<Value = Vec<u8>> {
         let parts =
-            ["VA ", "HD", "EN", "MN", "SERVER_ERROR x", "0", "3", "65536", " c1", " O1", " W", "\r\n", "\n", "abc"];
+            ["VA ", "HD", "EN", "MN", "SERVER_ERROR x", "0", "3", "131072", " c1", " O1", " W", "\r\n", "\n", "abc"];
         prop::collection::vec(prop::sample::select(parts.to_vec()), 0..40).prop_map(|parts| parts.concat().into_bytes())
     }
 
     proptest! {
+        #[test]
+        fn what_is_usual_says_what_memcache_reads_in_it(line in nearly_a_line()) {
+            for line in [line.as_bytes(), line.trim().as_bytes()] {
+                let Some((said, length)) = usual(line) else { continue };
+                let (expected, expected_length) = unusual(line, MetaResponse::parse_header(line).unwrap()).unwrap();
+                prop_assert_eq!((format!("{said:?}"), length), (format!("{expected:?}"), expected_length));
+            }
+        }
+
         #[test]
         fn any_bytes_are_replies_or_a_fault_however_they_are_cut(
             bytes in prop_oneof![prop::collection::vec(any::<u8>(), 0..3000), nearly()],
@@ -422,7 +542,7 @@ mod tests {
 
         #[test]
         fn values_of_any_bytes_come_back_whole(
-            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 1..20),
+            values in prop::collection::vec(any_value(), 1..20),
             piece in 1..5000_usize,
         ) {
             let mut bytes = Vec::new();

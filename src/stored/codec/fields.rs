@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{from_bytes, to_bytes};
+use super::{from_bytes, shapes::Shape, to_bytes};
+use crate::stored::{compact, interned};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Line<'a> {
@@ -12,6 +13,12 @@ pub(super) struct Line<'a> {
     name: Octets<'a>,
     #[serde(borrow)]
     value: Value<'a>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn name(&self) -> &'a [u8] {
+        self.name.0
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +62,16 @@ pub(super) fn lines<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a He
         .into_iter()
         .map(|(name, value)| Line { name: Octets(name.as_str().as_bytes()), value: Value::of(value) })
         .collect()
+}
+
+/// The fields of a response, without room to spare. Where many responses share a value it is static, and else as in
+/// [`header_map`].
+pub(super) fn response_fields(lines: &[Line<'_>], kept: Option<&Bytes>) -> Option<HeaderMap> {
+    let Some(shape) = Shape::of(lines) else { return header_map(lines, kept).map(compact) };
+    shape.fill(lines, |line, has_few_values| {
+        let twin = if has_few_values && !line.value.is_sensitive { interned::twin(line.value.bytes.0) } else { None };
+        twin.or_else(|| line.value.read(kept))
+    })
 }
 
 /// None if no message can have these lines. With `kept`, which they are part of, their values are slices of that.

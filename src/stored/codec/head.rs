@@ -7,13 +7,13 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    fields::{Line, header_map, lines, sorted_names},
+    fields::{Line, header_map, lines, response_fields, sorted_names},
     from_bytes, to_bytes, units,
 };
 use crate::{
     rfc9111::variants::Nominated,
     status,
-    stored::{Staleness, StoredHead, compact},
+    stored::{Staleness, StoredHead},
 };
 
 /// [`StoredHead`] as it is written: times and durations in milliseconds.
@@ -76,13 +76,13 @@ pub(super) fn write(head: &StoredHead) -> Vec<u8> {
 pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
     let head: Head<'_> = from_bytes(bytes)?;
     let StalenessInMillis { is_forbidden, while_revalidate, if_error, is_immutable } = head.staleness;
-    let fields = header_map(&head.fields, kept)?;
+    let fields = response_fields(&head.fields, kept)?;
     let names = sorted_names(&head.nominated)?;
     // Nothing is confirmed before it is there.
     (has_places(&fields, head.has_status_place) && head.brought <= head.began).then_some(())?;
     Some(StoredHead {
         status: StatusCode::from_u16(head.status).ok()?,
-        headers: compact(fields),
+        headers: fields,
         has_status_place: head.has_status_place,
         nominated: Nominated::new(&names, &header_map(&head.nominated_lines, None)?),
         began: units::time(head.began)?,
@@ -104,6 +104,10 @@ pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
 
 /// Tags as they are compared: sorted, each once.
 fn tags(tags: &[&str]) -> Option<Arc<[Box<str>]>> {
+    if tags.is_empty() {
+        // Allocates nothing, unlike one that is collected.
+        return Some(Arc::default());
+    }
     let are_kept = tags.len() <= MOST_TAGS && tags.is_sorted_by(|one, other| one < other);
     are_kept.then(|| tags.iter().map(|tag| Box::from(*tag)).collect())
 }

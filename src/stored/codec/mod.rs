@@ -27,6 +27,7 @@ mod index;
 mod marker;
 mod raised;
 mod seal;
+mod shapes;
 #[cfg(test)]
 mod tests;
 pub(crate) mod units;
