@@ -110,4 +110,16 @@ fn print(cases: &mut [Case<'_>], times: &[Times]) {
         table.row(allocations::costs(case, times, least));
     }
     table.print("a miss, per request");
+    let [bare, put, miss, alone, kept_nowhere] = [0, 1, 2, 3, 4].map(|case: usize| times[case].median());
+    let mut parts = Table::new(&["part", "ns", "% of a miss"]);
+    for (part, nanos) in [
+        ("the bare service", bare),
+        ("one put, of a response that is in use", put),
+        ("the cache itself", miss - least),
+        ("  in that: collapse", miss - alone),
+        ("the store, whose responses leave memory", miss - kept_nowhere),
+    ] {
+        parts.row([part.to_owned(), format!("{nanos:.0}"), format!("{:.0}", 100.0 * nanos / miss)]);
+    }
+    parts.print("where it goes");
 }

@@ -3,6 +3,7 @@
 //! Bytes in, slices of them out. Nothing here knows what a field is for, and nothing here allocates, apart from
 //! writing a date.
 
+use std::cell::Cell;
 use std::str;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -67,10 +68,16 @@ pub(crate) fn single_date(headers: &HeaderMap, name: &HeaderName) -> Option<Syst
 pub(crate) fn http_date(value: &[u8]) -> Option<SystemTime> {
     let value = trim_ows(value);
     // IMF-fixdate alone is of this length, and most dates are written just so.
-    if value.len() == LENGTH_OF_IMF_FIXDATE
-        && let Some(date) = str::from_utf8(value).ok().and_then(|date| httpdate::parse_http_date(date).ok())
-    {
-        return Some(date);
+    if let Ok(fixdate) = <[u8; LENGTH_OF_IMF_FIXDATE]>::try_from(value) {
+        if let Some((last, date)) = LAST_DATE.get()
+            && last == fixdate
+        {
+            return Some(date);
+        }
+        if let Some(date) = str::from_utf8(value).ok().and_then(|date| httpdate::parse_http_date(date).ok()) {
+            LAST_DATE.set(Some((fixdate, date)));
+            return Some(date);
+        }
     }
     let mut buffer = [0; LONGEST_DATE];
     let date = buffer.get_mut(..value.len())?;
@@ -200,6 +207,11 @@ fn capitalize(date: &mut [u8]) {
 }
 
 const LENGTH_OF_IMF_FIXDATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+
+thread_local! {
+    /// The last date that was read: an origin says the same one for a second, and each is read several times.
+    static LAST_DATE: Cell<Option<([u8; LENGTH_OF_IMF_FIXDATE], SystemTime)>> = const { Cell::new(None) };
+}
 
 /// An RFC 850 date on a Wednesday, in bytes.
 const LONGEST_DATE: usize = "Wednesday, 09-Nov-94 08:49:37 GMT".len();

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     error::Error,
-    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -25,24 +24,12 @@ pub(crate) enum Collected<B> {
 }
 
 /// Reads what is there of `body`, without waiting: until it is pending, ends, fails, or passes `limit` bytes.
-pub(crate) async fn collect_ready<B>(body: B, limit: u64) -> Collected<B>
+pub(crate) fn collect_ready<B>(body: B, limit: u64, cx: &mut Context<'_>) -> Collected<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut body = Some(Box::pin(body));
-    poll_fn(|cx| match body.take() {
-        Some(body) => Poll::Ready(poll_ready(body, limit, cx)),
-        None => Poll::Pending,
-    })
-    .await
-}
-
-fn poll_ready<B>(mut body: Pin<Box<B>>, limit: u64, cx: &mut Context<'_>) -> Collected<B>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+    let mut body = Box::pin(body);
     let (mut chunks, mut bytes) = (Vec::new(), 0_u64);
     for _ in 0..MOST_FRAMES {
         match body.as_mut().poll_frame(cx) {

@@ -1,9 +1,10 @@
 //! The board on which flights and markers are kept: who leads, who follows, who need not wait.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,8 +27,17 @@ pub(crate) struct Collapser<T> {
 }
 
 pub(super) struct Shard<T> {
-    flights: HashMap<Arc<str>, Arc<Flight<T>>>,
+    /// By the secretly seeded hash of their keys. Where two keys should share it, one flight is there at a time, and
+    /// requests for the other key do without.
+    flights: BTreeMap<u64, Arc<Flight<T>>>,
     markers: Markers,
+}
+
+/// The shard of one key, locked.
+pub(super) struct Locked<'a, T> {
+    shard: MutexGuard<'a, Shard<T>>,
+    /// That of the key.
+    hash: u64,
 }
 
 /// What a request may do about a key.
@@ -45,7 +55,7 @@ pub(crate) enum Role<T: Clone> {
 impl<T: Clone> Collapser<T> {
     /// `limits`: for what one owner may have at a time.
     pub(crate) fn new(limits: TenantLimits) -> Self {
-        let shard = || Mutex::new(Shard { flights: HashMap::new(), markers: Markers::new(MARKERS / SHARDS) });
+        let shard = || Mutex::new(Shard { flights: BTreeMap::new(), markers: Markers::new(MARKERS / SHARDS) });
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             quotas: Arc::new(Quotas::new(limits)),
@@ -56,18 +66,21 @@ impl<T: Clone> Collapser<T> {
     /// Joins the flight for `key`, or begins one of this owner's. `fenced`: flights that began no later take no more followers.
     pub(crate) fn join(
         self: &Arc<Self>,
-        key: &str,
+        key: impl AsRef<str> + Into<Arc<str>>,
         owner: &str,
         settings: &Collapse,
         fenced: Option<Instant>,
         now: Instant,
     ) -> Role<T> {
-        let (hash, mut is_second) = (self.hash(key), false);
+        let (hash, mut is_second) = (self.hash(key.as_ref()), false);
         let mut shard = self.shard_of(hash);
         if shard.markers.is_marked(hash, now) {
             return Role::Marked;
         }
-        if let Some(flight) = shard.flights.get(key) {
+        if let Some(flight) = shard.flights.get(&hash) {
+            if *flight.key() != *key.as_ref() {
+                return Role::Marked;
+            }
             match flight.join(self, owner, settings, fenced, now) {
                 Joined::Leader(leader) => return Role::Leader(leader),
                 Joined::Follower(follower) => return Role::Follower(follower),
@@ -79,7 +92,7 @@ impl<T: Clone> Collapser<T> {
         let Some(seat) = self.seat(owner, Counted::Flight) else { return Role::Full { by_quota: true } };
         let (flight, mut leader) = Flight::begin(self, key, settings, seat, now);
         leader.is_second = is_second;
-        shard.flights.insert(flight.key(), flight);
+        shard.flights.insert(hash, flight);
         Role::Leader(leader)
     }
 
@@ -92,11 +105,12 @@ impl<T: Clone> Collapser<T> {
         now: Instant,
     ) -> Option<Leader<T>> {
         let mut shard = self.shard(key);
-        if shard.flights.get(key).is_some_and(|flight| !flight.is_closed(now)) {
+        let hash = shard.hash;
+        if shard.flights.get(&hash).is_some_and(|flight| *flight.key() != *key || !flight.is_closed(now)) {
             return None;
         }
         let (flight, leader) = Flight::begin(self, key, settings, self.seat(owner, Counted::Flight)?, now);
-        shard.flights.insert(flight.key(), flight);
+        shard.flights.insert(hash, flight);
         Some(leader)
     }
 
@@ -132,8 +146,9 @@ impl<T: Clone> Collapser<T> {
         self.hasher.hash_one(key)
     }
 
-    pub(super) fn shard(&self, key: &str) -> MutexGuard<'_, Shard<T>> {
-        self.shard_of(self.hash(key))
+    pub(super) fn shard(&self, key: &str) -> Locked<'_, T> {
+        let hash = self.hash(key);
+        Locked { shard: self.shard_of(hash), hash }
     }
 
     fn shard_of(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
@@ -166,14 +181,26 @@ impl<T: Clone> Collapser<T> {
     }
 }
 
-impl<T> Shard<T> {
-    /// Takes `flight` off the board, unless a second one has taken its place.
+impl<T> Locked<'_, T> {
+    /// Takes `flight`, which is one for this key, off the board, unless a second one has taken its place.
     pub(super) fn remove(&mut self, flight: &Arc<Flight<T>>) {
-        if let Some((key, current)) = self.flights.remove_entry(&*flight.key())
-            && !Arc::ptr_eq(&current, flight)
-        {
-            self.flights.insert(key, current);
+        if self.shard.flights.get(&self.hash).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            self.shard.flights.remove(&self.hash);
         }
+    }
+}
+
+impl<T> Deref for Locked<'_, T> {
+    type Target = Shard<T>;
+
+    fn deref(&self) -> &Shard<T> {
+        &self.shard
+    }
+}
+
+impl<T> DerefMut for Locked<'_, T> {
+    fn deref_mut(&mut self) -> &mut Shard<T> {
+        &mut self.shard
     }
 }
 

@@ -90,7 +90,7 @@ impl<T> Flight<T> {
 impl<T: Clone> Flight<T> {
     pub(super) fn begin(
         collapser: &Arc<Collapser<T>>,
-        key: &str,
+        key: impl Into<Arc<str>>,
         settings: &Collapse,
         seat: Seat,
         now: Instant,

@@ -3,7 +3,7 @@
 //! Counted by guards, so that whatever becomes of who holds one, it is given back. Who holds nothing is forgotten.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -67,7 +67,7 @@ pub(super) struct Quotas {
 }
 
 /// Those that have something.
-type Shard = HashMap<Arc<str>, Counts>;
+type Shard = BTreeMap<Arc<str>, Counts>;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {

@@ -157,16 +157,15 @@ impl CacheKey {
     /// do not count, since most requests do not tell theirs.
     pub(crate) fn target(&self) -> (&str, &str, &str) {
         // In a component the separator is escaped.
-        let mut components = self.0.splitn(5, '|');
-        let tenant = components.next().unwrap_or_default();
-        let authority = components.nth(1).unwrap_or_default();
+        let rest = &mut self.0.as_str();
+        let (tenant, _, authority, path) = (component(rest), component(rest), component(rest), component(rest));
         // A scheme, if there is one, ends at the first colon.
         let authority = match authority.bytes().position(|byte| byte == b':') {
             Some(colon) => authority[colon..].strip_prefix("://").unwrap_or(authority),
             None => authority,
         };
         let authority = [":80", ":443"].iter().find_map(|port| authority.strip_suffix(port)).unwrap_or(authority);
-        (tenant, authority, components.next().unwrap_or_default())
+        (tenant, authority, path)
     }
 
     /// Whether it is of a tenant that is not the shared one.
@@ -215,6 +214,13 @@ impl fmt::Debug for CacheKey {
         let digest = blake3::hash(self.0.as_bytes()).to_hex();
         write!(f, "CacheKey({})", digest.get(..16).unwrap_or_default())
     }
+}
+
+/// Takes the next component of the text of a key.
+fn component<'a>(rest: &mut &'a str) -> &'a str {
+    let (component, others) = rest.split_at(rest.bytes().position(|byte| byte == b'|').unwrap_or(rest.len()));
+    *rest = others.get(1..).unwrap_or_default();
+    component
 }
 
 /// The first component of the text of a key: in it the separator is escaped.

@@ -14,6 +14,9 @@
 //! A response can not be purged by a tag that is not kept. So that a purge never misses what it is to end, such a
 //! response has one of the last two, and a [purge](to_purge) by any tag ends it.
 
+#[cfg(feature = "axum")]
+mod axum;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use http::{HeaderMap, HeaderName};
@@ -138,6 +141,10 @@ pub(crate) struct Collected {
 /// The tags of a response to be stored under `key`: what its handler `said`, and what its fields say of those that are
 /// `sources`.
 fn tags_of(headers: &HeaderMap, said: Option<&Tags>, sources: &[TagField], key: &CacheKey) -> Collected {
+    // Most have none: then there is nothing to read.
+    if said.is_none() && !headers.keys().any(is_tag_field) {
+        return Collected::default();
+    }
     let mut kept = Kept::default();
     let mut marks = Vec::new();
     // First, since the others must not take the room that RFC 9875 §2 wants for groups.
@@ -207,9 +214,17 @@ pub(crate) fn to_invalidate(group: &str, key: &CacheKey) -> [Box<str>; 2] {
 /// Removes the fields with tags that are for caches alone. By custom they do not go out to clients; `Cache-Groups` is
 /// for every cache on the way (RFC 9875 §2), and does.
 pub(crate) fn strip(headers: &mut HeaderMap) {
-    for name in [SURROGATE_KEY, CACHE_TAG] {
-        headers.remove(name);
+    // To look at all names once is less than to look for each.
+    if headers.keys().any(is_tag_field) {
+        for name in [SURROGATE_KEY, CACHE_TAG] {
+            headers.remove(name);
+        }
     }
+}
+
+/// Whether it is the name of a [`TagField`].
+fn is_tag_field(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "surrogate-key" | "cache-tag" | "cache-groups")
 }
 
 /// What is kept so far.
@@ -278,24 +293,6 @@ const LONGEST: usize = 256;
 
 /// What no tag is: a `%` in a tag is escaped.
 const UNKEPT_TAGS: &str = "%";
-
-#[cfg(feature = "axum")]
-mod axum {
-    use std::convert::Infallible;
-
-    use axum_core::response::{IntoResponseParts, ResponseParts};
-
-    use super::Tags;
-
-    impl IntoResponseParts for Tags {
-        type Error = Infallible;
-
-        fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-            parts.extensions_mut().insert(self);
-            Ok(parts)
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -18,16 +18,27 @@ use crate::field;
 ///
 /// The values are slices of one new allocation. hyper's are slices of its read buffer: to keep one of them would keep
 /// a whole buffer, which no memory limit of a store would see.
-pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime, mut stored: HeaderMap) -> HeaderMap {
+pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime, stored: HeaderMap) -> HeaderMap {
+    shared_fields(headers, response_time, stored, |_, _| None)
+}
+
+/// The same, where a value may have a `twin` that takes its place: one that keeps no buffer, and is copied for nobody.
+pub(crate) fn shared_fields(
+    headers: &HeaderMap,
+    response_time: SystemTime,
+    mut stored: HeaderMap,
+    mut twin: impl FnMut(&HeaderName, &HeaderValue) -> Option<HeaderValue>,
+) -> HeaderMap {
     let nominated: Vec<&[u8]> = field::list(headers, &CONNECTION).collect();
-    let mut kept: Vec<(&HeaderName, &HeaderValue)> = Vec::with_capacity(headers.len());
-    kept.extend(headers.iter().filter(|(name, _)| !is_left_out(name) && !is_nominated(name, &nominated)));
+    let mut kept: Vec<Line<'_>> = Vec::with_capacity(headers.len());
+    let lines = headers.iter().filter(|(name, _)| !is_left_out(name) && !is_nominated(name, &nominated));
+    kept.extend(lines.map(|(name, value)| Line { name, value, twin: twin(name, value) }));
     // One more for `Date`. Whether there is as much room shows when they are added.
     let _ = stored.try_reserve(kept.len().saturating_add(1));
 
     let mut block = copy_values(&kept);
-    for (name, original) in kept {
-        let value = slice(original, block.split_to(original.len()));
+    for Line { name, value: original, twin } in kept {
+        let value = twin.unwrap_or_else(|| slice(original, block.split_to(original.len())));
         // Fails for no response that a wire brings: a map holds tens of thousands of names.
         let _ = stored.try_append(name.clone(), value);
     }
@@ -36,6 +47,13 @@ pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime, mut 
         let _ = stored.try_insert(DATE, field::format_http_date(response_time));
     }
     stored
+}
+
+/// A line that is stored.
+struct Line<'a> {
+    name: &'a HeaderName,
+    value: &'a HeaderValue,
+    twin: Option<HeaderValue>,
 }
 
 /// Fields that are never stored.
@@ -56,12 +74,11 @@ fn is_nominated(name: &HeaderName, nominated: &[&[u8]]) -> bool {
     nominated.iter().any(|member| member.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-/// The bytes of all values, one after the other, in an allocation of just that size.
-fn copy_values(lines: &[(&HeaderName, &HeaderValue)]) -> Bytes {
-    let mut block = Vec::with_capacity(lines.iter().map(|(_, value)| value.len()).sum());
-    for (_, value) in lines {
-        block.extend_from_slice(value.as_bytes());
-    }
+/// The bytes of all values without a twin, one after the other, in an allocation of just that size.
+fn copy_values(lines: &[Line<'_>]) -> Bytes {
+    let copied = || lines.iter().filter(|line| line.twin.is_none());
+    let mut block = Vec::with_capacity(copied().map(|line| line.value.len()).sum());
+    copied().for_each(|line| block.extend_from_slice(line.value.as_bytes()));
     block.into()
 }
 

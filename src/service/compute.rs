@@ -74,7 +74,7 @@ impl Computing {
             async move { computed.await.map(|value| response(value, freshness)) }
         });
         let (core, patience) = (Arc::clone(core), Patience::new(core.store_deadline));
-        let flow = Box::new(Flow { inner, core, request, asked, invalidation: None, patience });
+        let flow = Box::new(Flow { inner, core, request, asked, invalidation: None, patience, flight: None });
         // As a `dyn Future`: what the way of a request is made of is no concern of the caller's compiler.
         let answer = flow.respond().boxed().await?;
         match value(&answer) {

@@ -1,11 +1,17 @@
 //! One forward: the request on its way to the origin.
 
-use std::{future::Future, time::SystemTime};
+use std::{
+    future::{Future, poll_fn},
+    task::Poll,
+    time::SystemTime,
+};
 
 use http::{Request, Response};
 use tower::util::ServiceExt;
 
-use super::{Flow, Landed, Lookup, answer::Ask, job::Job, origin::Origin, turn::TurnLease, validate::Validation};
+use super::{
+    Flow, Landed, Lookup, answer::Ask, fields::Fields, job::Job, origin::Origin, turn::TurnLease, validate::Validation,
+};
 use crate::{
     body::CacheBody, clock::monotonic, collapse::Leader, observe::trace, rfc9111::age::Exchange, status::CacheStatus,
 };
@@ -27,7 +33,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         status: CacheStatus,
         leader: Option<Leader<Landed>>,
     ) -> Self {
-        let Flow { inner, core, mut request, asked, invalidation, patience } = flow;
+        let Flow { inner, core, mut request, asked, invalidation, patience, flight } = flow;
         // Before what was found is taken over: whoever purges it from now on purges what comes of it, too.
         let began = core.stamp();
         // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
@@ -40,11 +46,11 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         }
         let job = Box::new(Job {
             is_whole: is_kept && (is_made_whole || asked.ask.is_plain()),
-            fields: request.headers().clone(),
+            fields: Fields::of(request.headers()),
             index: lookup.index().cloned(),
             stored: lookup.stored().filter(|stored| !core.is_gone(&asked.key, stored)).cloned(),
             variant_key: lookup.variant_key().cloned(),
-            flight: lookup.flight(&asked, &[], request.headers()),
+            flight: lookup.flight_as(flight, &asked, request.headers()),
             core,
             asked,
             began,
@@ -90,14 +96,19 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         job.count(is_refresh, request_time);
         let answer = inner.oneshot(request).await;
         job.asked.tally.forward_took(sent.elapsed());
-        let (head, body) = match answer {
-            Ok(response) => response.into_parts(),
+        let response = match answer {
+            Ok(response) => response,
             // Without something stale to serve the error drops the job, and with it the leader: the attempt has
             // failed.
             Err(error) => return job.stale_if_error().ok_or(error),
         };
         let exchange = Exchange { request_time, response_time: job.core.clock.now() };
-        let response = job.digest(head, body, exchange).await;
+        let mut given = Some((job, response));
+        let digested = poll_fn(|cx| match given.take() {
+            Some((job, response)) => Poll::Ready(job.digest(response, exchange, cx)),
+            None => Poll::Pending,
+        });
+        let response = digested.await.answer().await;
         trace::said(response.extensions().get());
         Ok(response)
     }

@@ -1,14 +1,17 @@
 //! What becomes of the response to a forward: judged by its head, stored, shared, passed on.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{sync::Arc, task::Context, time::SystemTime};
 
-use http::{HeaderMap, Response, StatusCode, response};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{Response, StatusCode, response};
 
 use super::{
     Asked, Core, Invalidation, Landed, answer,
+    fields::Fields,
     origin::Carries,
     patience::Patience,
     pump::{Use, declared_length},
+    store::Place,
     turn::TurnLease,
     validate::Validation,
 };
@@ -27,7 +30,7 @@ pub(super) struct Job {
     pub(super) core: Arc<Core>,
     pub(super) asked: Asked,
     /// The request's fields, as the origin sees them.
-    pub(super) fields: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) index: Option<VariantIndex>,
     /// What was found for the request, and where, if not under its own key.
     pub(super) stored: Option<StoredResponse>,
@@ -48,21 +51,39 @@ pub(super) struct Job {
     pub(super) is_whole: bool,
 }
 
+/// What became of the response.
+pub(super) enum Digested<B> {
+    Answer(Response<CacheBody<B>>),
+    /// It has to wait. Apart, so that what need not wait does not carry it.
+    Later(BoxFuture<'static, Response<CacheBody<B>>>),
+}
+
+impl<B> Digested<B> {
+    pub(super) async fn answer(self) -> Response<CacheBody<B>> {
+        match self {
+            Self::Answer(response) => response,
+            Self::Later(response) => response.await,
+        }
+    }
+}
+
 impl Job {
-    pub(super) async fn digest<B>(
+    /// `cx`: who is woken when there is more of the body.
+    pub(super) fn digest<B>(
         mut self: Box<Self>,
-        head: response::Parts,
-        body: B,
+        response: Response<B>,
         exchange: Exchange,
-    ) -> Response<CacheBody<B>>
+        cx: &mut Context<'_>,
+    ) -> Digested<B>
     where
         B: Carries,
     {
+        let (head, body) = response.into_parts();
         self.status = self.status.with_status(head.status);
         if head.status == StatusCode::NOT_MODIFIED
             && let Some(validation) = self.validation.take()
         {
-            return self.validated(validation, head, exchange).await;
+            return Digested::Later(self.validated(validation, head, exchange).boxed());
         }
         if let Some(invalidation) = &self.invalidation {
             invalidation.end_groups(&head.headers);
@@ -71,11 +92,15 @@ impl Job {
         if matches!(head.status.as_u16(), 500 | 502..=504)
             && let Some(response) = self.stale_if_error()
         {
-            return response;
+            return Digested::Answer(response);
         }
         let is_kept = !self.asked.ask.wishes().no_store;
         if self.asked.ask.is_head() && !self.is_whole && head.status == StatusCode::OK && is_kept {
-            self.updated_by_head(&head, exchange).await;
+            let answer = async move {
+                self.updated_by_head(&head, exchange).await;
+                self.refuse(head, CacheBody::origin(body), SkipReason::Request)
+            };
+            return Digested::Later(answer.boxed());
         }
         let verdict = if self.is_whole {
             self.asked.policy.storability(&self.candidate(&head, &exchange))
@@ -85,20 +110,20 @@ impl Job {
         let reason = match verdict {
             Storability::Store(plan) => {
                 let purpose = self.purpose();
-                return self.share(head, body, plan, exchange, purpose).await;
+                return self.share((head, body), &plan, exchange, purpose, cx);
             }
             Storability::Skip(reason) => reason,
         };
         if !head.status.is_server_error() {
-            return self.refuse(head, CacheBody::origin(body), reason);
+            return Digested::Answer(self.refuse(head, CacheBody::origin(body), reason));
         }
         // A 5xx is transient: one successor tries again, and the last one is shared.
         if self.leader.as_ref().is_some_and(Leader::is_last_attempt)
             && let Some(plan) = self.asked.policy.may_share_failure(&self.candidate(&head, &exchange))
         {
-            return self.share(head, body, plan, exchange, Use::Share).await;
+            return self.share((head, body), &plan, exchange, Use::Share, cx);
         }
-        self.decline(head, CacheBody::origin(body), reason, Use::Share)
+        Digested::Answer(self.decline(head, CacheBody::origin(body), reason, Use::Share))
     }
 
     pub(super) fn candidate<'a>(&'a self, head: &'a response::Parts, exchange: &'a Exchange) -> Candidate<'a> {
@@ -124,50 +149,46 @@ impl Job {
     }
 
     /// Reads what is there of the body, and stores it or begins a fill.
-    async fn share<B>(
+    fn share<B>(
         mut self: Box<Self>,
-        head: response::Parts,
-        body: B,
-        plan: Plan,
+        (head, body): (response::Parts, B),
+        plan: &Plan,
         exchange: Exchange,
         purpose: Use,
-    ) -> Response<CacheBody<B>>
+        cx: &mut Context<'_>,
+    ) -> Digested<B>
     where
         B: Carries,
     {
-        let limit = self.asked.policy.max_body_bytes;
-        let declared = match declared_length(&head.headers, &body.size_hint()) {
-            Ok(Some(length)) if length > limit => {
-                return self.decline(head, CacheBody::origin(body), SkipReason::TooLarge, purpose);
-            }
-            Ok(declared) => declared,
-            Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
+        let (place, declared) = match self.may_share(&head, &body, plan) {
+            Ok(may) => may,
+            Err(reason) => return Digested::Answer(self.decline(head, CacheBody::origin(body), reason, purpose)),
         };
-        let place = match self.place(&plan) {
-            Ok(place) => place,
-            Err(reason) => return self.decline(head, CacheBody::origin(body), reason, purpose),
-        };
-        self.release_unless_shareable(&plan);
-        let stored_head = Arc::new(self.stored_head(&head, &plan, exchange, self.tags(&head)));
-        match collect_ready(body, limit).await {
+        self.release_unless_shareable(plan);
+        let stored_head = Arc::new(self.stored_head(&head, plan, exchange, self.tags(&head)));
+        Digested::Answer(match collect_ready(body, self.asked.policy.max_body_bytes, cx) {
             Collected::Whole { chunks, trailers } => {
                 let read = chunks.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
-                if declared.is_some_and(|declared| declared != read) {
-                    // RFC 9111 §3.3: incomplete, and that is not the others' concern. Nor does it end cleanly.
-                    self.invalidate(&head);
-                    self.fail();
-                    let error = BodyError::new("the origin sent another length than it declared");
-                    let body = CacheBody::replay(Replay::failed(chunks, error));
-                    return self.pass(head, body, self.status.with_detail(SkipReason::Length.detail()));
+                if declared.is_none_or(|declared| declared == read) {
+                    let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
+                    return self.whole(head, StoredResponse::new(stored_head, body), place, purpose);
                 }
-                let body = StoredBody { bytes: concatenate(&chunks), trailers: trailers.map(Arc::new) };
-                self.whole(head, StoredResponse::new(stored_head, body), place, purpose).await
+                // RFC 9111 §3.3: incomplete, and that is not the others' concern. Nor does it end cleanly.
+                self.invalidate(&head);
+                self.fail();
+                let error = BodyError::new("the origin sent another length than it declared");
+                let body = CacheBody::replay(Replay::failed(chunks, error));
+                self.pass(head, body, self.status.with_detail(SkipReason::Length.detail()))
             }
             Collected::Begun { chunks, rest } => {
                 let mut reader = self.fill(chunks, rest, &stored_head, place, declared, purpose);
                 if self.asked.ask.needs_length() && declared.is_none() {
-                    // Past the limit it gets the whole, as it comes.
-                    let _ = tokio::time::timeout(self.asked.policy.collapse.wait_limit, reader.ended()).await;
+                    let answer = async move {
+                        // Past the limit it gets the whole, as it comes.
+                        let _ = tokio::time::timeout(self.asked.policy.collapse.wait_limit, reader.ended()).await;
+                        self.pass(head, CacheBody::fill(reader), self.status)
+                    };
+                    return Digested::Later(answer.boxed());
                 }
                 self.pass(head, CacheBody::fill(reader), self.status)
             }
@@ -179,7 +200,19 @@ impl Job {
             Collected::Spoilt { replay, is_failed: false } => {
                 self.decline(head, CacheBody::replay(replay), SkipReason::TooLarge, purpose)
             }
+        })
+    }
+
+    /// Where it is stored, and the length it declares.
+    fn may_share<B>(&self, head: &response::Parts, body: &B, plan: &Plan) -> Result<(Place, Option<u64>), SkipReason>
+    where
+        B: Carries,
+    {
+        let declared = declared_length(&head.headers, &body.size_hint())?;
+        if declared.is_some_and(|length| length > self.asked.policy.max_body_bytes) {
+            return Err(SkipReason::TooLarge);
         }
+        Ok((self.place(plan)?, declared))
     }
 
     /// It is for this request alone: everybody else is told before it goes out.

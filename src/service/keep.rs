@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{Response, response};
+use http::response;
 
 use super::{
     Core, Landed,
-    job::Job,
+    job::{Digested, Job},
     origin::Carries,
     patience::{BACKGROUND_LIMIT, Patience},
     pump::Use,
@@ -44,9 +44,8 @@ impl Keep {
     /// have it finds it at any moment.
     pub(super) fn begin(self, has_client: bool) -> Kept {
         let Self { core, place, response, leader, lease } = self;
-        let now = core.clock.now();
-        let remaining = response.head.remaining(response.head.age(now), now);
-        let landed = Landed::from(response.clone());
+        let clock = Arc::clone(&core.clock);
+        let came = response.clone();
         let mut kept = async move {
             let began = response.head.began;
             let kept = core.keep(&place, response).await;
@@ -63,13 +62,15 @@ impl Keep {
             (Some(is_stored), leader) => {
                 // Stored first: who comes after the landing finds it there.
                 if let Some(leader) = leader {
-                    leader.bring(landed, monotonic());
+                    leader.bring(Landed::from(came), monotonic());
                 }
                 Kept::Told(Some(is_stored))
             }
             (None, None) => Kept::Waits(kept),
             (None, Some(leader)) => {
-                leader.announce(landed, later(monotonic(), remaining));
+                let now = clock.now();
+                let remaining = came.head.remaining(came.head.age(now), now);
+                leader.announce(Landed::from(came), later(monotonic(), remaining));
                 let rest = kept.inspect(move |_| leader.land()).boxed();
                 if !has_client {
                     return Kept::Waits(rest);
@@ -88,20 +89,27 @@ impl Job {
     }
 
     /// The body is here: store, publish, answer.
-    pub(super) async fn whole<B>(
+    pub(super) fn whole<B>(
         mut self: Box<Self>,
         head: response::Parts,
         stored: StoredResponse,
         place: Place,
         purpose: Use,
-    ) -> Response<CacheBody<B>>
+    ) -> Digested<B>
     where
         B: Carries,
     {
         if purpose == Use::Store && !stored.head.useful_for().is_zero() {
-            let kept = self.keep(place, stored.clone());
-            if self.patience.told(kept).await == Some(true) {
-                self.status = self.status.with_stored(stored.head.initially_remaining());
+            match self.keep(place, stored.clone()) {
+                Kept::Told(is_stored) => self.say_stored(is_stored, &stored),
+                Kept::Waits(rest) => {
+                    let answer = async move {
+                        let is_stored = self.patience.see(rest).await;
+                        self.say_stored(is_stored, &stored);
+                        self.pass(head, CacheBody::stored(stored.body), self.status)
+                    };
+                    return Digested::Later(answer.boxed());
+                }
             }
         } else {
             self.asked.tally.not_stored(purpose.not_stored());
@@ -112,7 +120,13 @@ impl Job {
                 (None, _) => {}
             }
         }
-        self.pass(head, CacheBody::stored(stored.body), self.status)
+        Digested::Answer(self.pass(head, CacheBody::stored(stored.body), self.status))
+    }
+
+    fn say_stored(&mut self, is_stored: Option<bool>, stored: &StoredResponse) {
+        if is_stored == Some(true) {
+            self.status = self.status.with_stored(stored.head.initially_remaining());
+        }
     }
 }
 

@@ -24,7 +24,7 @@ where
 {
     /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
     pub(super) async fn lead(
-        self: Box<Self>,
+        mut self: Box<Self>,
         leader: Leader<Landed>,
         lookup: Lookup,
         is_near: bool,
@@ -33,6 +33,7 @@ where
         deadline: Instant,
     ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
         let finish_limit = self.asked.policy.collapse.finish_limit;
+        self.flight = Some(Arc::clone(&flight));
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
         let led = held::hold(flight, self.led(leader, lookup, is_near, status, deadline));
         match FinishOnDrop::new(led, finish_limit).await {

@@ -104,6 +104,19 @@ impl Lookup {
             false => key.as_str().into(),
         })
     }
+
+    /// The flight for what was found alone. `known`: the one that the request had in mind, so that the same need not be
+    /// written again.
+    pub(super) fn flight_as(&self, known: Option<Arc<str>>, asked: &Asked, request: &HeaderMap) -> Option<Arc<str>> {
+        let key = match self {
+            Self::Nothing | Self::Failed | Self::Response(_) => &asked.key,
+            Self::Variant { key, .. } => key,
+            Self::Unkeyable | Self::Marked => return None,
+        };
+        let suffix = if asked.ask.credentials.any() { WITH_CREDENTIALS } else { "" };
+        let is_same = |known: &Arc<str>| known.strip_suffix(suffix) == Some(key.as_str());
+        known.filter(is_same).or_else(|| self.flight(asked, &[], request))
+    }
 }
 
 impl Core {

@@ -3,6 +3,7 @@
 mod answer;
 mod compute;
 mod content;
+mod fields;
 mod follow;
 mod forward;
 mod future;
@@ -153,7 +154,7 @@ impl<S: Clone> Cache<S> {
     fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Box<Flow<S, ReqBody>> {
         let core = Arc::clone(&self.settings.core);
         let patience = Patience::new(core.store_deadline);
-        Box::new(Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience })
+        Box::new(Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience, flight: None })
     }
 
     /// The origin's own response, whatever it is.
@@ -183,6 +184,8 @@ struct Flow<S, ReqBody> {
     /// What the response makes invalid unless it is stored itself.
     invalidation: Option<Box<Invalidation>>,
     patience: Patience,
+    /// The flight that it leads.
+    flight: Option<Arc<str>>,
 }
 
 impl<S, ReqBody> Flow<S, ReqBody>
@@ -196,7 +199,6 @@ where
         let deadline = later(monotonic(), collapse.wait_limit);
         let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
         self.core.sight(&self.asked);
-        self.core.counters.missed(&self.asked.key, self.core.clock.now());
         for _ in 0..ROUNDS {
             let (lookup, is_near) = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
             let hit = self.core.reuse(&lookup, &self.asked.ask, self.request.headers());

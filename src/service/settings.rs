@@ -67,8 +67,10 @@ impl Core {
 }
 
 impl Core {
-    /// Takes note of a request, where its response is stored only if there were others.
+    /// Takes note of a request that was not answered at first sight: for the statistics, and for whether its response is
+    /// stored, where that takes others before it.
     pub(super) fn sight(&self, asked: &Asked) {
+        self.counters.missed(&asked.key, self.clock.now());
         if asked.policy.admit_after > 1 {
             self.sightings.add(&asked.key);
         }
@@ -78,10 +80,16 @@ impl Core {
     ///
     /// `tags`: what is known of the tags of what it brings. `purged`: what flights bring that began no later, the store
     /// knows to be purged.
-    pub(super) fn join(&self, flight: &str, asked: &Asked, tags: &[Box<str>], purged: Option<Instant>) -> Role<Landed> {
+    pub(super) fn join(
+        &self,
+        flight: &Arc<str>,
+        asked: &Asked,
+        tags: &[Box<str>],
+        purged: Option<Instant>,
+    ) -> Role<Landed> {
         let fenced = self.fences.raised_at(&asked.key, tags).max(purged);
         let (tenant, collapse) = (asked.key.tenant_component(), &asked.policy.collapse);
-        let role = self.collapser.join(flight, tenant, collapse, fenced, monotonic());
+        let role = self.collapser.join(Arc::clone(flight), tenant, collapse, fenced, monotonic());
         match &role {
             Role::Leader(leader) if leader.is_second() => self.counters.second_leader(&asked.tally),
             Role::Full { by_quota: true } => self.counters.reached_quota(&asked.tally),

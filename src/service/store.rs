@@ -1,27 +1,24 @@
 //! Storing: the index if there are variants, then the response.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, response};
 
 use super::{Core, job::Job};
 use crate::{
-    clock::monotonic,
+    clock::{Clock, monotonic},
     key::CacheKey,
     observe::Tally,
     policy::{Plan, SkipReason},
     rfc9111::{
         age::{Exchange, since},
-        stored_fields::stored_fields,
+        stored_fields::shared_fields,
         variants::{Nominated, Vary},
     },
     store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
     stored::{
-        CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, compact, places_before,
+        CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, fitted, places_before, twin,
     },
 };
 
@@ -56,7 +53,7 @@ impl Place {
         vary: &Vary,
         index: Option<&VariantIndex>,
         request: &HeaderMap,
-        now: SystemTime,
+        clock: &dyn Clock,
     ) -> Result<Self, SkipReason> {
         let flight = Some(flight);
         let Vary::Names(nominated) = vary else {
@@ -73,8 +70,12 @@ impl Place {
             known = None;
         }
         let variant = key.variant(&names, request).map_err(|_| SkipReason::KeyTooLong)?;
-        let others: Vec<_> =
-            known.iter().flat_map(|index| index.alive(now)).filter(|other| other.key != variant).cloned().collect();
+        let others: Vec<_> = known
+            .iter()
+            .flat_map(|index| index.alive(clock.now()))
+            .filter(|other| other.key != variant)
+            .cloned()
+            .collect();
         if others.len() >= MAX_VARIANTS {
             return Err(SkipReason::Variants);
         }
@@ -111,9 +112,9 @@ impl Variant {
 impl Job {
     pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
         let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
-        let now = self.core.clock.now();
         let (tally, key) = (Arc::clone(&self.asked.tally), self.asked.key.clone());
-        let place = Place::of(tally, key, flight, &plan.vary, self.index.as_ref(), &self.fields, now)?;
+        let place =
+            Place::of(tally, key, flight, &plan.vary, self.index.as_ref(), &self.varied(plan), &*self.core.clock)?;
         Ok(place.for_plan(plan))
     }
 
@@ -125,15 +126,15 @@ impl Job {
         tags: Arc<[Box<str>]>,
     ) -> StoredHead {
         let nominated = match &plan.vary {
-            Vary::Names(names) => Nominated::new(names, &self.fields),
+            Vary::Names(names) => Nominated::new(names, &self.varied(plan)),
             Vary::None | Vary::Any => Nominated::default(),
         };
         let (places, has_status_place) = places_before(&head.headers);
-        let mut headers = stored_fields(&head.headers, exchange.response_time, places);
+        let mut headers = shared_fields(&head.headers, exchange.response_time, places, twin);
         self.asked.policy.hide_tags(&mut headers);
         StoredHead {
             status: head.status,
-            headers: compact(headers),
+            headers: fitted(headers),
             has_status_place,
             nominated,
             began: self.began,
@@ -146,6 +147,13 @@ impl Job {
             has_validator: plan.has_validator,
             tags,
         }
+    }
+
+    /// What the request says in the fields that choose among the variants, once there is a response with this plan.
+    fn varied(&self, plan: &Plan) -> HeaderMap {
+        let Vary::Names(names) = &plan.vary else { return HeaderMap::new() };
+        let known = self.index.iter().flat_map(|index| index.names.iter());
+        self.fields.named(names.iter().chain(known))
     }
 
     /// What a response is about.
@@ -161,17 +169,21 @@ impl Core {
     pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<Put, StoreError> {
         let StoredHead { began, brought, .. } = *response.head;
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
-        let is_gone = self.is_gone(&place.key, &response);
+        let (is_gone, asked_at, now) = (self.is_gone(&place.key, &response), monotonic(), self.clock.now());
+        // Should the store not say more, no purge is known to have ended it when it was asked for.
+        let stored = |kind| {
+            let stored = Stored::new(kind);
+            let asked_for = asked_at.checked_sub(since(now, stored.brought()));
+            stored.known_anew(asked_for)
+        };
         let put = match &place.variant {
-            _ if is_gone || since(self.clock.now(), began) > LONGEST_FORWARD => Ok(Put::Fenced),
-            None => self.put(&place.key, Stored::new(Kind::Response(response))).await,
+            _ if is_gone || since(now, began) > LONGEST_FORWARD => Ok(Put::Fenced),
+            None => self.put(&place.key, stored(Kind::Response(response))).await,
             Some(variant) => {
                 // The index first: without it nobody finds the variant. A newer one stays.
-                match self.put(&place.key, Stored::new(Kind::Variants(variant.index(&response)))).await {
+                match self.put(&place.key, stored(Kind::Variants(variant.index(&response)))).await {
                     // Fenced: another variant began later. That says nothing of this one.
-                    Ok(Put::Stored | Put::Fenced) => {
-                        self.put(&variant.key, Stored::new(Kind::Response(response))).await
-                    }
+                    Ok(Put::Stored | Put::Fenced) => self.put(&variant.key, stored(Kind::Response(response))).await,
                     other => other,
                 }
             }
@@ -204,14 +216,19 @@ impl Core {
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
-        // Should the store not say more, no purge is known to have ended it when it was asked for.
-        let asked_for = monotonic().checked_sub(since(self.clock.now(), stored.brought()));
-        let stored = stored.known_anew(asked_for);
-        let put = within(self.store_deadline, self.store.put(key, stored.clone())).await;
-        if !matches!(put, Ok(Put::Fenced)) || !self.is_of_the_future(key).await {
-            return put;
+        match within(self.store_deadline, self.store.put(key, stored.clone())).await {
+            // Apart, so that what is stored at once does not carry it.
+            Ok(Put::Fenced) => Box::pin(self.put_again(key, stored)).await,
+            put => put,
         }
-        // The clock was set back: what fences is not newer, it is of a time that was not.
+    }
+
+    /// Stores in place of what is there, if that is of the future: the clock was set back, and what fences is not newer,
+    /// it is of a time that was not.
+    async fn put_again(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        if !self.is_of_the_future(key).await {
+            return Ok(Put::Fenced);
+        }
         within(self.store_deadline, self.store.remove(key)).await?;
         within(self.store_deadline, self.store.put(key, stored)).await
     }

@@ -190,3 +190,89 @@ fn jittered(pause: Duration) -> Duration {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(40);
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use http::Request;
+    use http_body_util::Full;
+    use tower::{Layer, Service, service_fn};
+
+    use crate::{CacheKey, CacheLayer, CacheStatus, MemoryStore, Peek, Put, Store, StoreError, stored::Stored};
+
+    type Meddling = Box<dyn FnOnce() + Send>;
+
+    /// Keeps in memory, and lets something happen right after one of the looks.
+    #[derive(Clone)]
+    struct Meddled {
+        memory: MemoryStore,
+        looks: Arc<AtomicUsize>,
+        after: Arc<Mutex<Option<(usize, Meddling)>>>,
+    }
+
+    impl Store for Meddled {
+        fn peek(&self, key: &CacheKey) -> Peek {
+            let found = self.memory.peek(key);
+            let look = self.looks.fetch_add(1, SeqCst) + 1;
+            let due = self.after.lock().unwrap().take_if(|(at, _)| *at == look);
+            if let Some((_, meddle)) = due {
+                meddle();
+            }
+            found
+        }
+
+        async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+            self.memory.get(key).await
+        }
+
+        async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+            self.memory.put(key, stored).await
+        }
+
+        async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+            self.memory.remove(key).await
+        }
+    }
+
+    /// The looks it took, the forwards, and whether the request was a hit.
+    fn asked_while(meddled_after: Option<usize>) -> (usize, usize, bool) {
+        let memory = MemoryStore::with_max_bytes(1 << 20);
+        let store = Meddled { memory, looks: Default::default(), after: Default::default() };
+        let forwards = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&forwards);
+        let origin = service_fn(move |_: Request<Full<Bytes>>| {
+            counted.fetch_add(1, SeqCst);
+            let response = http::Response::builder().header("cache-control", "max-age=60");
+            std::future::ready(Ok::<_, Infallible>(response.body(Full::from("page")).unwrap()))
+        });
+        let mut cache = CacheLayer::new(store.clone()).layer(origin);
+        let mut other = cache.clone();
+        let ask = || Request::get("/a").header("host", "shop.example").body(Full::default()).unwrap();
+        let meddle: Meddling = Box::new(move || drop(other.call(ask()).now_or_never().unwrap().unwrap()));
+        *store.after.lock().unwrap() = meddled_after.map(|look| (look, meddle));
+
+        let response = cache.call(ask()).now_or_never().unwrap().unwrap();
+
+        let is_hit = CacheStatus::of(&response).unwrap().is_hit();
+        (store.looks.load(SeqCst), forwards.load(SeqCst), is_hit)
+    }
+
+    #[test]
+    fn what_was_stored_after_the_look_of_the_call_or_of_the_flow_is_found_by_the_next() {
+        assert_eq!(asked_while(None), (3, 1, false));
+        for look in [1, 2] {
+            let (looks, forwards, is_hit) = asked_while(Some(look));
+            assert_eq!((forwards, is_hit), (1, true), "after look {look}");
+            assert!(looks > 3, "after look {look}");
+        }
+    }
+}

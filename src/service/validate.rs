@@ -119,7 +119,7 @@ impl Job {
                 Ok(place) => {
                     self.release_unless_shareable(&plan);
                     let stored = self.confirmed(stored, &head, &plan, exchange, tags);
-                    return self.whole(head, stored, place, Use::Store).await;
+                    return self.whole(head, stored, place, Use::Store).answer().await;
                 }
                 Err(reason) => reason,
             },
@@ -165,8 +165,9 @@ impl Job {
         let Some(stored) = self.stored.clone() else { return };
         // §4.4: what was invalidated meanwhile does not come back. §4.3.5: only what could have been chosen for this
         // request.
+        let fields = self.fields.named(stored.head.nominated.names());
         if self.core.is_gone(&self.asked.key, &stored)
-            || selected(&stored.head, self.asked.ask.credentials, &self.fields).is_err()
+            || selected(&stored.head, self.asked.ask.credentials, &fields).is_err()
         {
             return;
         }
@@ -237,7 +238,8 @@ impl Job {
     /// RFC 5861 §4: the origin has failed; what is stale is served to all that wait, if that is allowed.
     pub(super) fn stale_if_error<B>(&mut self) -> Option<Response<CacheBody<B>>> {
         let stored = self.stored.as_ref()?;
-        let response = self.core.stale(stored, &self.asked, &self.fields, self.status)?;
+        let fields = self.fields.named(stored.head.nominated.names());
+        let response = self.core.stale(stored, &self.asked, &fields, self.status)?;
         self.asked.tally.not_stored("origin-failed");
         self.asked.tally.stale_if_error();
         if let Some(leader) = self.leader.take() {

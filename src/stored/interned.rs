@@ -5,25 +5,21 @@
 
 use std::sync::OnceLock;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
-/// Puts the static twin of a value in its place, where fields of this name have few values and there is room for it.
+/// The static twin of a value, where fields of this name have few values and there is room for it.
 ///
 /// What is interned stays for as long as the process lives: `MOST` values of at most `LONGEST` bytes. Only what an
 /// origin says gets here, never what a client says.
-pub(crate) fn intern(fields: &mut HeaderMap) {
-    for (name, value) in fields {
-        if has_few_values(name)
-            && !value.is_sensitive()
-            && let Some(twin) = twin(value.as_bytes())
-        {
-            *value = twin;
-        }
+pub(crate) fn twin(name: &HeaderName, value: &HeaderValue) -> Option<HeaderValue> {
+    if value.is_sensitive() || !has_few_values(name) {
+        return None;
     }
+    twin_of_text(value.as_bytes())
 }
 
-/// The static twin of a value, if it is text and there is room for it near its place.
-pub(crate) fn twin(value: &[u8]) -> Option<HeaderValue> {
+/// The same of a value that is known to be one of few, if it is text and there is room for it near its place.
+pub(crate) fn twin_of_text(value: &[u8]) -> Option<HeaderValue> {
     if value.len() > LONGEST {
         return None;
     }
@@ -104,9 +100,7 @@ mod tests {
     #[test]
     fn values_of_few_are_kept_once_and_others_not_at_all() {
         let interned = |name: &HeaderName, value: &HeaderValue| {
-            let mut fields = HeaderMap::from_iter([(name.clone(), value.clone())]);
-            intern(&mut fields);
-            let after = fields.remove(name).unwrap();
+            let after = twin(name, value).unwrap_or_else(|| value.clone());
             assert_eq!(after, value);
             after.as_bytes().as_ptr()
         };

@@ -13,6 +13,7 @@ pub(crate) mod raised;
 mod staleness;
 
 use std::{
+    cell::Cell,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 pub use self::kind::Stored;
 pub(crate) use self::{
     index::{KnownVariant, VariantIndex},
+    interned::twin,
     kind::Kind,
     marker::Marker,
     staleness::Staleness,
@@ -207,8 +209,9 @@ impl fmt::Debug for StoredResponse {
 /// line after theirs.
 pub(crate) fn places_before(fields: &HeaderMap) -> (HeaderMap, bool) {
     let has_status_place = !fields.contains_key(status::CACHE_STATUS);
-    // One more for `Date`, which may be missing.
-    let mut headers = HeaderMap::try_with_capacity(fields.len().saturating_add(3)).unwrap_or_default();
+    let mut headers = SCRATCH.take();
+    // One more for `Date`, which may be missing. Whether there is as much room shows when they are added.
+    let _ = headers.try_reserve(fields.len().saturating_add(3));
     headers.insert(header::AGE, HeaderValue::from_static("0"));
     if has_status_place {
         headers.insert(status::CACHE_STATUS, HeaderValue::from_static(status::CACHE_NAME));
@@ -216,11 +219,34 @@ pub(crate) fn places_before(fields: &HeaderMap) -> (HeaderMap, bool) {
     (headers, has_status_place)
 }
 
-/// Fields as they are kept for long: with shared values, and without room to spare, as a clone has none.
+/// Fields as they are kept for long: with shared values, and without room to spare.
+#[cfg(feature = "memcached")]
 pub(crate) fn compact(mut fields: HeaderMap) -> HeaderMap {
-    interned::intern(&mut fields);
-    fields.clone()
+    for (name, value) in &mut fields {
+        if let Some(twin) = twin(name, value) {
+            *value = twin;
+        }
+    }
+    fitted(fields)
 }
+
+/// The same fields without room to spare, as a clone has none.
+pub(crate) fn fitted(mut fields: HeaderMap) -> HeaderMap {
+    let fitted = fields.clone();
+    if fields.capacity() <= MOST_SCRATCH {
+        fields.clear();
+        SCRATCH.set(fields);
+    }
+    fitted
+}
+
+thread_local! {
+    /// The room in which fields are put together.
+    static SCRATCH: Cell<HeaderMap> = Cell::new(HeaderMap::new());
+}
+
+/// How many fields there is room for between two responses, at most.
+const MOST_SCRATCH: usize = 64;
 
 /// What a header map without room to spare takes: its entries, its table, and the text of its fields.
 fn fields_bytes(headers: &HeaderMap) -> usize {

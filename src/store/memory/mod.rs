@@ -1,6 +1,7 @@
 //! The memory store: bounded in bytes, on moka (size-aware TinyLFU), with a ledger of what each tenant holds.
 
 mod builder;
+mod hashed;
 mod ledger;
 mod locks;
 mod sketch;
@@ -13,11 +14,11 @@ use std::{
     },
 };
 
-use foldhash::fast::RandomState;
 use moka::sync::Cache;
 
 pub use self::builder::MemoryStoreBuilder;
 use self::{
+    hashed::{AsItIs, Hashed, Hashes, Sought},
     ledger::{Ledger, Share, Victim},
     locks::Locks,
 };
@@ -49,6 +50,7 @@ use crate::{
 #[derive(Clone)]
 pub struct MemoryStore {
     held: HeldCache,
+    hashes: Hashes,
     /// Whoever replaces or evicts what is under a key holds its lock: what was compared is what goes.
     locks: Arc<Locks>,
     ledger: Arc<Ledger>,
@@ -57,7 +59,7 @@ pub struct MemoryStore {
     share: Share,
 }
 
-type HeldCache = Cache<Arc<str>, Held, RandomState>;
+type HeldCache = Cache<Hashed, Held, AsItIs>;
 
 /// What is stored, how much was charged for it, and under which number.
 #[derive(Clone)]
@@ -83,10 +85,10 @@ impl MemoryStore {
     fn new(max_bytes: u64, share: Share) -> Self {
         let ledger = Arc::new(Ledger::new(max_bytes, share));
         let evictions = Arc::new(AtomicU64::new(0));
-        let (books, evicted) = (Arc::clone(&ledger), Arc::clone(&evictions));
+        let (books, evicted, hashes) = (Arc::clone(&ledger), Arc::clone(&evictions), Hashes::default());
         let held = Cache::builder()
             .max_capacity(capacity(max_bytes))
-            .weigher(|_: &Arc<str>, held: &Held| held.bytes)
+            .weigher(|_: &Hashed, held: &Held| held.bytes)
             .eviction_listener(move |key, held: Held, cause| {
                 if held.number == sketch::FILLER {
                     return;
@@ -96,9 +98,9 @@ impl MemoryStore {
                 }
                 books.discharge(tenant_component(&key), held.number);
             })
-            .build_with_hasher(RandomState::default());
-        sketch::prepare(&held, capacity(max_bytes));
-        Self { held, locks: Arc::default(), ledger, evictions, max_bytes, share }
+            .build_with_hasher(AsItIs);
+        sketch::prepare(&held, &hashes, capacity(max_bytes));
+        Self { held, hashes, locks: Arc::default(), ledger, evictions, max_bytes, share }
     }
 
     /// The bound it was made with.
@@ -108,25 +110,26 @@ impl MemoryStore {
     }
 
     /// Whether it is there now: unless there was something newer.
-    fn replace(&self, key: &Arc<str>, held: Held) -> bool {
+    fn replace(&self, key: Sought<'_>, text: &Arc<str>, held: Held) -> bool {
         // Compared and replaced in one step, so that no newer one can slip in between.
-        let _lock = self.locks.of(key);
-        let there = self.held.get(key);
+        let _lock = self.locks.of(key.hash);
+        let there = self.held.get(&key);
         if there.as_ref().is_some_and(|there| there.stored.began() > held.stored.began()) {
             return false;
         }
         // moka goes by the first size or the last of what changes it and leaves soon after: for good.
         if there.is_some_and(|there| there.bytes != held.bytes) {
-            self.held.invalidate(key);
+            self.held.invalidate(&key);
         }
-        self.held.insert(Arc::clone(key), held);
+        self.held.insert(key.kept(text), held);
         true
     }
 
     /// Removes them, unless something else was stored meanwhile.
     fn evict(&self, victims: Vec<Victim>) {
         for Victim { key, number } in victims {
-            let _lock = self.locks.of(&key);
+            let key = self.hashes.of(&key);
+            let _lock = self.locks.of(key.hash);
             if self.held.get(&key).is_some_and(|there| there.number == number) {
                 self.evictions.fetch_add(1, Relaxed);
                 self.held.invalidate(&key);
@@ -137,11 +140,11 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn peek(&self, key: &CacheKey) -> Peek {
-        self.held.get(key.as_str()).map_or(Peek::Absent, |held| Peek::Found(held.stored))
+        self.held.get(&self.hashes.of(key.as_str())).map_or(Peek::Absent, |held| Peek::Found(held.stored))
     }
 
     async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
-        Ok(self.held.get(key.as_str()).map(|held| held.stored))
+        Ok(self.held.get(&self.hashes.of(key.as_str())).map(|held| held.stored))
     }
 
     async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
@@ -149,12 +152,12 @@ impl Store for MemoryStore {
         if u64::from(bytes) > self.share.max_bytes.min(capacity(self.max_bytes)) {
             return Ok(Put::Declined);
         }
-        let tenant = key.tenant_component();
+        let (tenant, sought) = (key.tenant_component(), self.hashes.of(key.as_str()));
         let key = Arc::from(key.as_str());
         // Room first: what is new has not been asked for often, so that moka would not make any for it.
         let (number, victims) = self.ledger.charge(tenant, &key, bytes);
         self.evict(victims);
-        if !self.replace(&key, Held { stored, bytes, number }) {
+        if !self.replace(sought, &key, Held { stored, bytes, number }) {
             self.ledger.discharge(tenant, number);
             return Ok(Put::Fenced);
         }
@@ -167,7 +170,7 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
-        self.held.invalidate(key.as_str());
+        self.held.invalidate(&self.hashes.of(key.as_str()));
         Ok(())
     }
 

@@ -10,21 +10,18 @@
 //! So the moment comes early: fillers without weight go in, then a few of them weigh more than there is room for, and all
 //! leave before anything is stored. They hold nothing, and nobody can ask for them.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use super::{Held, HeldCache};
+use super::{Hashes, Held, HeldCache};
 use crate::stored::{Kind, Marker, Stored};
 
 /// The number of what was never charged.
 pub(super) const FILLER: u64 = 0;
 
 /// Has the sketch made for as many responses as there may be room for.
-pub(super) fn prepare(held: &HeldCache, max_bytes: u64) {
+pub(super) fn prepare(held: &HeldCache, hashes: &Hashes, max_bytes: u64) {
     let Some(fillers) = Fillers::of(max_bytes) else { return };
-    let key = |number: u64| Arc::from(format!("\0{number}"));
+    let key = |number: u64| hashes.keep(format!("\0{number}").into());
     (0..fillers.count).for_each(|number| held.insert(key(number), filler(0)));
     held.run_pending_tasks();
     // So few that moka does not look before all of them weigh what they should. Where it does, because this thread had to

@@ -69,7 +69,8 @@ pub(super) fn lines<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a He
 pub(super) fn response_fields(lines: &[Line<'_>], kept: Option<&Bytes>) -> Option<HeaderMap> {
     let Some(shape) = Shape::of(lines) else { return header_map(lines, kept).map(compact) };
     shape.fill(lines, |line, has_few_values| {
-        let twin = if has_few_values && !line.value.is_sensitive { interned::twin(line.value.bytes.0) } else { None };
+        let twin =
+            if has_few_values && !line.value.is_sensitive { interned::twin_of_text(line.value.bytes.0) } else { None };
         twin.or_else(|| line.value.read(kept))
     })
 }
