@@ -111,20 +111,41 @@ impl CacheStatus {
         self
     }
 
-    /// What a response says of what the cache did with its request: in its extensions, or, since a hit has nothing to
-    /// spare for these, in its field. Where this cache was not to handle the request, that may be the field of another
+    /// What a response says of what the cache did with its request: in its extensions, or, since a hit and one of many
+    /// that waited have nothing to spare for these, in its field. Where this cache was not to handle the request, that may be the field of another
     /// `microcache` nearer to the origin.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Option<Self> {
-        response.extensions().get().copied().or_else(|| Self::of_hit(response.headers()))
+        response.extensions().get().copied().or_else(|| Self::of_field(response.headers()))
     }
 
-    /// That of a hit, as [`to_value`](Self::to_value) writes it.
-    fn of_hit(headers: &HeaderMap) -> Option<Self> {
+    /// What [`is_in_field`](Self::is_in_field), as [`to_value`](Self::to_value) writes it.
+    fn of_field(headers: &HeaderMap) -> Option<Self> {
         let line = headers.get_all(CACHE_STATUS).iter().next_back()?.to_str().ok()?;
-        let told = line.strip_prefix(CACHE_NAME)?.strip_prefix("; hit; ttl=")?;
-        let ttl = told.split(';').next()?.parse().ok()?;
-        Some(Self { ttl: Some(ttl), ..Self::default() })
+        let mut told = line.strip_prefix(CACHE_NAME)?.strip_prefix("; ")?.split("; ");
+        match (told.next()?, told.next()?) {
+            ("hit", ttl) => {
+                let ttl = ttl.strip_prefix("ttl=")?.parse().ok()?;
+                Some(Self { ttl: Some(ttl), ..Self::default() })
+            }
+            (forward, "collapsed") if told.next().is_none_or(|more| more.starts_with("key=")) => {
+                let reason = forward.strip_prefix("fwd=")?;
+                let reason = ForwardReason::ALL.into_iter().find(|known| known.as_str() == reason)?;
+                Some(Self::forward(reason).with_collapsed(Some(true)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the field says all of it: of the many that are answered without a forward of their own, extensions would
+    /// take a good part of the time.
+    pub(crate) fn is_in_field(&self) -> bool {
+        self.is_hit() || self.plainly_collapsed().is_some()
+    }
+
+    /// Why it was to be forwarded, if all there is to say is that another was.
+    fn plainly_collapsed(&self) -> Option<ForwardReason> {
+        self.forward.filter(|&reason| *self == Self::forward(reason).with_collapsed(Some(true)))
     }
 
     /// Whether the request was answered without going to the origin (§2.1).
@@ -233,9 +254,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_response_says_is_in_its_extensions_or_if_it_is_a_hit_in_its_last_line() {
+    fn what_a_response_says_is_in_its_extensions_or_if_it_is_a_hit_or_has_waited_in_its_last_line() {
         let hit = |ttl| Some(CacheStatus { ttl: Some(ttl), ..CacheStatus::default() });
-        let table: [(&[&'static str], _); 9] = [
+        let collapsed = |reason| Some(CacheStatus::forward(reason).with_collapsed(Some(true)));
+        let table: [(&[&'static str], _); 16] = [
             (&[], None),
             (&["microcache; hit; ttl=7"], hit(7)),
             (&["microcache; hit; ttl=-7; key=\"a;b\""], hit(-7)),
@@ -245,6 +267,13 @@ mod tests {
             (&["microcache; hit; ttl=x"], None),
             (&["microcache2; hit; ttl=7"], None),
             (&["microcache; fwd=uri-miss"], None),
+            (&["microcache; fwd=uri-miss; collapsed"], collapsed(ForwardReason::UriMiss)),
+            (&["microcache; fwd=stale; collapsed; key=\"a\""], collapsed(ForwardReason::Stale)),
+            (&["microcache; fwd=stale; collapsed; detail=origin-failed"], None),
+            (&["microcache; fwd=stale; collapsed=?0"], None),
+            (&["microcache; fwd=other; collapsed"], None),
+            (&["microcache; hit; collapsed"], None),
+            (&["microcache; fwd=uri-miss; collapsed", "edge; fwd=miss"], None),
         ];
         for (lines, expected) in table {
             let mut response = Response::new(());
@@ -252,6 +281,9 @@ mod tests {
                 response.headers_mut().append(CACHE_STATUS, HeaderValue::from_static(line));
             }
             assert_eq!(CacheStatus::of(&response), expected, "{lines:?}");
+            assert!(
+                expected.is_none_or(|told| told.is_in_field() && lines[lines.len() - 1].contains(&told.to_string()))
+            );
 
             let forward = CacheStatus::forward(ForwardReason::Stale);
             response.extensions_mut().insert(forward);

@@ -81,7 +81,7 @@ impl<T: Clone> Collapser<T> {
             if *flight.key() != *key.as_ref() {
                 return Role::Marked;
             }
-            match flight.join(self, owner, settings, fenced, now) {
+            match flight.join(owner, settings, fenced, now) {
                 Joined::Leader(leader) => return Role::Leader(leader),
                 Joined::Follower(follower) => return Role::Follower(follower),
                 Joined::Full { by_quota } => return Role::Full { by_quota },

@@ -7,7 +7,10 @@
 mod announcer;
 mod follower;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{sync::Notify, time::Instant};
 
@@ -18,9 +21,13 @@ use super::{
 };
 
 pub(super) struct Flight<T> {
+    /// The board that it is on until it lands.
+    collapser: Arc<Collapser<T>>,
     key: Arc<str>,
     settings: Collapse,
     state: Mutex<State<T>>,
+    /// Only who holds the state adds to them.
+    followers: AtomicUsize,
     changed: Notify,
 }
 
@@ -31,7 +38,6 @@ struct State<T> {
     began: Instant,
     /// From here on it takes no more followers.
     closes: Option<Instant>,
-    followers: usize,
     /// While it is vacant: that of its leader.
     seat: Option<Seat>,
 }
@@ -82,6 +88,10 @@ impl<T> Flight<T> {
         matches!(state.phase, Phase::Vacant) || state.closes.is_some_and(|closes| closes <= now)
     }
 
+    fn followers(&self) -> usize {
+        self.followers.load(Ordering::Relaxed)
+    }
+
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,16 +106,16 @@ impl<T: Clone> Flight<T> {
         now: Instant,
     ) -> (Arc<Self>, Leader<T>) {
         let closes = now.checked_add(settings.lock_age);
-        let state = State { phase: Phase::Led, attempt: 1, began: now, closes, followers: 0, seat: None };
+        let state = State { phase: Phase::Led, attempt: 1, began: now, closes, seat: None };
         let (state, changed) = (Mutex::new(state), Notify::new());
-        let flight = Arc::new(Self { key: key.into(), settings: settings.clone(), state, changed });
-        let leader = Leader::new(collapser, &flight, Some(seat));
+        let (collapser, key, settings) = (Arc::clone(collapser), key.into(), settings.clone());
+        let flight = Arc::new(Self { collapser, key, settings, state, followers: AtomicUsize::new(0), changed });
+        let leader = Leader::new(&flight, Some(seat));
         (flight, leader)
     }
 
     pub(super) fn join(
         self: &Arc<Self>,
-        collapser: &Arc<Collapser<T>>,
         owner: &str,
         settings: &Collapse,
         fenced: Option<Instant>,
@@ -114,36 +124,34 @@ impl<T: Clone> Flight<T> {
         let mut state = self.state();
         match state.phase {
             // The followers it had have all left, or have not looked yet: the arrival is the successor.
-            Phase::Vacant => Joined::Leader(self.succeed(&mut state, collapser, now)),
+            Phase::Vacant => Joined::Leader(self.succeed(&mut state, now)),
             // What it brings was invalidated before this request came.
             _ if fenced.is_some_and(|fenced| state.began <= fenced) => Joined::TooOld,
             _ if state.closes.is_some_and(|closes| closes <= now) => Joined::TooOld,
-            _ if state.followers >= settings.max_followers => Joined::Full { by_quota: false },
-            _ => match collapser.seat(owner, Counted::Waiting) {
+            _ if self.followers() >= settings.max_followers => Joined::Full { by_quota: false },
+            _ => match self.collapser.seat(owner, Counted::Waiting) {
                 None => Joined::Full { by_quota: true },
                 Some(seat) => {
-                    state.followers += 1;
+                    self.followers.fetch_add(1, Ordering::Relaxed);
                     let came_after = now.saturating_duration_since(state.began);
-                    let (collapser, flight) = (Arc::clone(collapser), Arc::clone(self));
-                    Joined::Follower(Follower { collapser, flight, came_after, _seat: seat })
+                    Joined::Follower(Follower { flight: Arc::clone(self), came_after, _seat: seat })
                 }
             },
         }
     }
 
-    fn succeed(self: &Arc<Self>, state: &mut State<T>, collapser: &Arc<Collapser<T>>, now: Instant) -> Leader<T> {
+    fn succeed(self: &Arc<Self>, state: &mut State<T>, now: Instant) -> Leader<T> {
         state.phase = Phase::Led;
         state.attempt += 1;
         state.began = now;
         state.closes = now.checked_add(self.settings.lock_age);
-        Leader::new(collapser, self, state.seat.take())
+        Leader::new(self, state.seat.take())
     }
 }
 
 /// The duty to publish how a forward ended. Dropped without a word, it has failed.
 #[must_use = "a leader that is dropped has failed"]
 pub(crate) struct Leader<T: Clone> {
-    collapser: Arc<Collapser<T>>,
     flight: Arc<Flight<T>>,
     is_over: bool,
     /// Another took too long, and this one takes its place.
@@ -153,8 +161,13 @@ pub(crate) struct Leader<T: Clone> {
 }
 
 impl<T: Clone> Leader<T> {
-    fn new(collapser: &Arc<Collapser<T>>, flight: &Arc<Flight<T>>, seat: Option<Seat>) -> Self {
-        Self { collapser: Arc::clone(collapser), flight: Arc::clone(flight), is_over: false, is_second: false, seat }
+    fn new(flight: &Arc<Flight<T>>, seat: Option<Seat>) -> Self {
+        Self { flight: Arc::clone(flight), is_over: false, is_second: false, seat }
+    }
+
+    /// What the flight is for.
+    pub(crate) fn key(&self) -> Arc<str> {
+        self.flight.key()
     }
 
     pub(crate) fn is_second(&self) -> bool {
@@ -186,15 +199,15 @@ impl<T: Clone> Leader<T> {
     /// What was announced is stored: later requests find it there.
     pub(crate) fn land(mut self) {
         self.is_over = true;
-        self.collapser.shard(&self.flight.key).remove(&self.flight);
+        self.flight.collapser.shard(&self.flight.key).remove(&self.flight);
     }
 
     /// What came may not be reused. The marker is written before anyone is released, so that nobody who
     /// comes now waits in vain; then all forward at once.
     pub(crate) fn not_reusable(mut self, now: Instant) {
         self.is_over = true;
-        let mut shard = self.collapser.shard(&self.flight.key);
-        self.collapser.mark_in(&mut shard, &self.flight.key, self.flight.settings.marker_lifetime, now);
+        let mut shard = self.flight.collapser.shard(&self.flight.key);
+        self.flight.collapser.mark_in(&mut shard, &self.flight.key, self.flight.settings.marker_lifetime, now);
         shard.remove(&self.flight);
         self.flight.state().phase = Phase::NotReusable;
         drop(shard);
@@ -204,7 +217,7 @@ impl<T: Clone> Leader<T> {
     /// The last attempt failed: all that wait share `failure`, if it may be shared.
     pub(crate) fn spend(mut self, failure: Option<T>) {
         self.is_over = true;
-        self.collapser.shard(&self.flight.key).remove(&self.flight);
+        self.flight.collapser.shard(&self.flight.key).remove(&self.flight);
         self.flight.state().phase = Phase::Spent(failure);
         self.flight.changed.notify_waiters();
     }
@@ -220,9 +233,9 @@ impl<T: Clone> Drop for Leader<T> {
         if self.is_over {
             return;
         }
-        let mut shard = self.collapser.shard(&self.flight.key);
+        let mut shard = self.flight.collapser.shard(&self.flight.key);
         let mut state = self.flight.state();
-        if state.followers > 0 && state.attempt < self.flight.settings.attempts {
+        if self.flight.followers() > 0 && state.attempt < self.flight.settings.attempts {
             state.phase = Phase::Vacant;
             state.seat = self.seat.take();
             drop(state);

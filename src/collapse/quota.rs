@@ -6,7 +6,10 @@ use std::{
     collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// How many flights one tenant may have at a time, and how many of its requests may wait for them.
@@ -67,12 +70,14 @@ pub(super) struct Quotas {
 }
 
 /// Those that have something.
-type Shard = BTreeMap<Arc<str>, Counts>;
+type Shard = BTreeMap<Box<str>, Arc<Owner>>;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    flights: usize,
-    waiting: usize,
+/// What one owner has. Only who holds the shard takes more.
+struct Owner {
+    quotas: Arc<Quotas>,
+    name: Box<str>,
+    flights: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 /// What is counted.
@@ -85,8 +90,7 @@ pub(super) enum Counted {
 /// One that is counted, until it is dropped.
 #[must_use = "what is dropped is not counted"]
 pub(super) struct Seat {
-    quotas: Arc<Quotas>,
-    owner: Arc<str>,
+    owner: Arc<Owner>,
     counted: Counted,
 }
 
@@ -102,15 +106,23 @@ impl Quotas {
             Counted::Waiting => self.limits.max_waiting,
         };
         let mut shard = self.shard(owner);
-        let there = shard.get_key_value(owner).map(|(name, counts)| (Arc::clone(name), *counts));
-        let (owner, mut counts) = there.unwrap_or_else(|| (owner.into(), Counts::default()));
-        let count = counts.of(counted);
-        if *count >= limit {
+        if limit == 0 {
             return None;
         }
-        *count += 1;
-        shard.insert(Arc::clone(&owner), counts);
-        Some(Seat { quotas: Arc::clone(self), owner, counted })
+        let owner = match shard.get(owner) {
+            Some(there) => Arc::clone(there),
+            None => {
+                let new = Arc::new(Owner::new(self, owner));
+                shard.insert(owner.into(), Arc::clone(&new));
+                new
+            }
+        };
+        let count = owner.count(counted);
+        if count.load(Ordering::Relaxed) >= limit {
+            return None;
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { owner, counted })
     }
 
     fn shard(&self, owner: &str) -> MutexGuard<'_, Shard> {
@@ -123,34 +135,51 @@ impl Quotas {
     /// How many wait, of all owners.
     pub(super) fn waiting(&self) -> usize {
         let shards = self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
-        shards.map(|shard| shard.values().map(|counts| counts.waiting).sum::<usize>()).sum()
+        shards.map(|shard| shard.values().map(|owner| owner.waiting.load(Ordering::Relaxed)).sum::<usize>()).sum()
     }
 
     /// What one owner has, and how many owners there are: flights, waiting, owners.
     #[cfg(test)]
     pub(super) fn counts(&self, owner: &str) -> (usize, usize, usize) {
-        let counts = self.shard(owner).get(owner).copied().unwrap_or_default();
-        (counts.flights, counts.waiting, self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum())
+        let there = self.shard(owner).get(owner).map(Arc::clone);
+        let count = |counted| there.as_ref().map_or(0, |owner| owner.count(counted).load(Ordering::Relaxed));
+        let owners = self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
+        (count(Counted::Flight), count(Counted::Waiting), owners)
     }
 }
 
-impl Counts {
-    fn of(&mut self, counted: Counted) -> &mut usize {
-        match counted {
-            Counted::Flight => &mut self.flights,
-            Counted::Waiting => &mut self.waiting,
+impl Owner {
+    fn new(quotas: &Arc<Quotas>, name: &str) -> Self {
+        Self {
+            quotas: Arc::clone(quotas),
+            name: name.into(),
+            flights: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
         }
+    }
+
+    fn count(&self, counted: Counted) -> &AtomicUsize {
+        match counted {
+            Counted::Flight => &self.flights,
+            Counted::Waiting => &self.waiting,
+        }
+    }
+
+    fn has_nothing(&self) -> bool {
+        self.flights.load(Ordering::Relaxed) == 0 && self.waiting.load(Ordering::Relaxed) == 0
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut shard = self.quotas.shard(&self.owner);
-        let Some(counts) = shard.get_mut(&self.owner) else { return };
-        let count = counts.of(self.counted);
-        *count = count.saturating_sub(1);
-        if *counts == Counts::default() {
-            shard.remove(&self.owner);
+        // Without the lock: those that waited for one flight all leave at the same moment.
+        if self.owner.count(self.counted).fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        let mut shard = self.owner.quotas.shard(&self.owner.name);
+        // Of two that leave with the last of each kind, the second to be here sees that.
+        if shard.get(&self.owner.name).is_some_and(|owner| owner.has_nothing()) {
+            shard.remove(&self.owner.name);
         }
     }
 }
@@ -192,6 +221,28 @@ mod tests {
         assert_eq!(quotas.counts("a"), (0, 0, 0));
     }
 
+    #[test]
+    fn whoever_leaves_while_others_come_the_limits_hold_and_in_the_end_nobody_is_remembered() {
+        let quotas = Arc::new(Quotas::new(TenantLimits::new().max_flights(2).max_waiting(3)));
+        let (here, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for round in 0..2_000 {
+                        let counted = if round % 3 == 0 { Counted::Flight } else { Counted::Waiting };
+                        let Some(seat) = quotas.seat("a", counted) else { continue };
+                        most.fetch_max(here.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        here.fetch_sub(1, Ordering::SeqCst);
+                        drop(seat);
+                    }
+                });
+            }
+        });
+
+        assert!(most.into_inner() <= 5);
+        assert_eq!(quotas.counts("a"), (0, 0, 0));
+    }
+
     proptest! {
         #[test]
         fn the_counts_are_those_of_the_seats_that_are_there(
@@ -207,7 +258,10 @@ mod tests {
                     drop(seats.swap_remove(index.index(seats.len())));
                 }
                 for owner in ["a", "b"] {
-                    let of = |counted| seats.iter().filter(|seat| &*seat.owner == owner && seat.counted == counted).count();
+                    let of = |counted| {
+                        let is_of = |seat: &&Seat| &*seat.owner.name == owner && seat.counted == counted;
+                        seats.iter().filter(is_of).count()
+                    };
                     let (flights, waiting, _) = quotas.counts(owner);
                     prop_assert_eq!((flights, waiting), (of(Counted::Flight), of(Counted::Waiting)));
                     prop_assert!(flights <= 5 && waiting <= 7);

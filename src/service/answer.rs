@@ -257,8 +257,8 @@ fn build<B>(code: StatusCode, headers: HeaderMap, body: CacheBody<B>, status: Ca
     let mut response = Response::new(body);
     *response.status_mut() = code;
     *response.headers_mut() = headers;
-    // A hit says it in its field alone: extensions are three allocations.
-    if !status.is_hit() {
+    // Those that are many say it in the field alone: extensions are three allocations.
+    if !status.is_in_field() {
         response.extensions_mut().insert(status);
     }
     response

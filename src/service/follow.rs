@@ -5,15 +5,11 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, Response};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    Asked, Core,
-    answer::{self, Ask},
-    store::within,
-};
+use super::{Asked, Core, Flow, Lookup, answer, held, store::within};
 use crate::{
     body::{CacheBody, End, FillReader, WeakFill},
     clock::monotonic,
-    collapse::{Follower, Landing, Leader},
+    collapse::{Follower, Landing, Leader, Role},
     key::CacheKey,
     observe::trace,
     policy::selected,
@@ -62,9 +58,22 @@ impl Landed {
     }
 }
 
+/// A request that waits for a flight.
+pub(super) struct Waiting<'a> {
+    pub(super) follower: Follower<Landed>,
+    pub(super) asked: &'a Asked,
+    pub(super) fields: &'a HeaderMap,
+    /// Those of which it was known when it joined that the flight began after they were purged.
+    pub(super) tags: &'a [Box<str>],
+    pub(super) status: CacheStatus,
+    pub(super) deadline: Instant,
+}
+
 /// How following ended.
 pub(super) enum Followed<B> {
     Answer(Response<CacheBody<B>>),
+    /// All attempts failed, and there is nothing of it that this request may share.
+    Spent,
     /// The leader failed; this request is its successor.
     Lead(Leader<Landed>),
     /// What landed is for one request alone.
@@ -79,84 +88,89 @@ pub(super) enum Followed<B> {
     TimedOut,
 }
 
+impl<S, ReqBody> Flow<S, ReqBody> {
+    /// Joins the flight of what is asked for, or begins it; none if this request shares nothing.
+    pub(super) fn join(
+        &self,
+        lookup: &Lookup,
+        names: &[HeaderName],
+        tags: &[Box<str>],
+        purged: Option<Instant>,
+    ) -> Option<Role<Landed>> {
+        let flight = lookup.flight(&self.asked, names, self.request.headers())?;
+        let is_shared = self.asked.policy.collapse.on && !self.asked.ask.wishes().is_demanding();
+        let may_wait = is_shared && !held::is_held(&flight);
+        may_wait.then(|| self.core.join(&flight, &self.asked, tags, purged))
+    }
+}
+
 impl Core {
     /// As [`follow`](Self::follow); says how long that took, and what answered.
-    pub(super) async fn wait<B>(
-        &self,
-        follower: Follower<Landed>,
-        asked: &Asked,
-        fields: &HeaderMap,
-        tags: &[Box<str>],
-        status: CacheStatus,
-        deadline: Instant,
-    ) -> Followed<B> {
-        let (began, span) = (monotonic(), trace::wait(&asked.tally));
-        let followed = trace::within(span, self.follow(follower, asked, fields, tags, status, deadline)).await;
-        asked.tally.waited(began.elapsed());
-        if let Followed::Answer(response) = &followed {
-            match CacheStatus::of(response) {
-                Some(status) if status.detail() == Some(ORIGIN_FAILED) => asked.tally.refused(),
-                _ => asked.tally.collapsed(),
-            }
+    pub(super) async fn wait<B>(&self, waiting: &Waiting<'_>) -> Followed<B> {
+        let began = monotonic();
+        let followed = trace::within(trace::wait(&waiting.asked.tally), self.follow(waiting)).await;
+        waiting.asked.tally.waited(began.elapsed());
+        match &followed {
+            Followed::Answer(_) => waiting.asked.tally.collapsed(),
+            Followed::Spent => waiting.asked.tally.refused(),
+            _ => {}
         }
         followed
     }
 
-    /// Waits until `deadline` at most, and answers the request if it can. `tags`: those of which it was known when it
-    /// joined that the flight began after they were purged.
-    pub(super) async fn follow<B>(
-        &self,
-        follower: Follower<Landed>,
-        asked: &Asked,
-        fields: &HeaderMap,
-        tags: &[Box<str>],
-        status: CacheStatus,
-        deadline: Instant,
-    ) -> Followed<B> {
-        let status = status.with_collapsed(Some(true));
+    /// Waits until the deadline at most, and answers the request if it can.
+    ///
+    /// Many wait at a time, so that what few come to is apart: their futures are as large as the longest way.
+    pub(super) async fn follow<B>(&self, waiting: &Waiting<'_>) -> Followed<B> {
+        let (follower, asked) = (&waiting.follower, waiting.asked);
         loop {
-            let (landed, is_failure) = match follower.landing(deadline).await {
+            let (landed, is_failure) = match follower.landing(waiting.deadline).await {
                 Landing::Reusable(landed) => (landed, false),
                 Landing::Spent(Some(failure)) => (failure, true),
                 Landing::NotReusable => return Followed::Alone,
                 Landing::Lead(leader) => return Followed::Lead(leader),
-                Landing::Spent(None) => return Followed::Answer(spent(status)),
+                Landing::Spent(None) => return Followed::Spent,
                 Landing::TimedOut => return Followed::TimedOut,
             };
             trace::follows(&landed.by);
-            if selected(&landed.head, asked.ask.credentials, fields).is_err() {
+            if selected(&landed.head, asked.ask.credentials, waiting.fields).is_err() {
                 return match is_failure {
-                    true => Followed::Answer(spent(status)),
+                    true => Followed::Spent,
                     false => Followed::Again(landed.head.nominated.names().cloned().collect()),
                 };
             }
             // A failure is not tried again, and of before a purge it is not served either.
-            if self.is_purged(&asked.key, &landed.head, tags) {
+            if self.is_purged(&asked.key, &landed.head, waiting.tags) {
                 return match is_failure {
-                    true => Followed::Answer(spent(status)),
+                    true => Followed::Spent,
                     false => Followed::Purged(Arc::clone(&landed.head.tags)),
                 };
             }
-            if self.is_fenced(&follower, &asked.key, &landed).await {
+            if self.may_be_fenced(follower, &landed) && Box::pin(self.is_fenced(&asked.key, &landed)).await {
                 return match is_failure {
-                    true => Followed::Answer(spent(status)),
+                    true => Followed::Spent,
                     false => Followed::Fenced(follower.flight_began()),
                 };
             }
+            let Landed { head, body, .. } = landed;
+            let (fill, is_streamable) = match body {
+                LandedBody::Whole(body) => return Followed::Answer(self.answer(waiting, head, body)),
+                LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
+            };
             let announced = monotonic();
-            match self.take(landed, &asked.ask, status, deadline).await {
-                Taken::Answer(response) => return Followed::Answer(response),
-                Taken::TimedOut { is_streamable } => {
+            match Box::pin(self.read(waiting, head, fill, is_streamable)).await {
+                Read::Answer(response) => return Followed::Answer(response),
+                Read::TimedOut => {
                     // It streams for longer than anybody waits: who comes next need not try, if it has to.
                     if !is_streamable && announced.elapsed() * 2 >= asked.policy.collapse.wait_limit {
                         follower.mark();
                     }
                     return Followed::TimedOut;
                 }
-                Taken::Nothing | Taken::Gone if is_failure => return Followed::Answer(spent(status)),
+                Read::Nothing | Read::Gone if is_failure => return Followed::Spent,
                 // The flight knows by now how it ended.
-                Taken::Nothing => {}
-                Taken::Gone => return Followed::Again(Vec::new()),
+                Read::Nothing => {}
+                Read::Gone => return Followed::Again(Vec::new()),
             }
         }
     }
@@ -168,14 +182,17 @@ impl Core {
         has_news && self.cover(key, head).is_some()
     }
 
-    /// Whether it was purged through another process. Who joins within the store's reach of the forward came before any
-    /// such purge is promised to be seen here. Who joins later, or is to have what was found before, asks the store: a
-    /// forward for those alone would be one more for each reach that the origin takes.
-    async fn is_fenced(&self, follower: &Follower<Landed>, key: &CacheKey, landed: &Landed) -> bool {
-        let Reach::Within(reach) = self.store.reach() else { return false };
-        if follower.came_after() < reach && !landed.is_older {
-            return false;
+    /// Whether the store has to be asked if it was purged through another process. Who joins within the store's reach of
+    /// the forward came before any such purge is promised to be seen here. Who joins later, or is to have what was found
+    /// before, asks the store: a forward for those alone would be one more for each reach that the origin takes.
+    fn may_be_fenced(&self, follower: &Follower<Landed>, landed: &Landed) -> bool {
+        match self.store.reach() {
+            Reach::Within(reach) => follower.came_after() >= reach || landed.is_older,
+            Reach::Alone => false,
         }
+    }
+
+    async fn is_fenced(&self, key: &CacheKey, landed: &Landed) -> bool {
         let head = StoredResponse::new(Arc::clone(&landed.head), StoredBody::default());
         let asked = Stored::new(Kind::Response(head));
         within(self.store_deadline, self.store.is_fenced(key, &asked)).await.unwrap_or_else(|error| {
@@ -184,36 +201,43 @@ impl Core {
         })
     }
 
-    async fn take<B>(&self, landed: Landed, ask: &Ask, status: CacheStatus, deadline: Instant) -> Taken<B> {
-        let now = self.clock.now();
-        let (fill, is_streamable) = match landed.body {
-            LandedBody::Whole(body) => {
-                let age = landed.head.age(now);
-                return Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, age));
-            }
-            LandedBody::Filling { fill, is_streamable } => (fill, is_streamable),
-        };
-        let Some(mut reader) = fill.reader() else { return Taken::Gone };
-        if !ask.needs_length() && (is_streamable || ask.takes_no_body(&landed.head)) {
-            return Taken::Answer(ask.answer_filling(&landed.head, reader, status, landed.head.age(now)));
+    /// What landed is all here.
+    fn answer<B>(&self, waiting: &Waiting<'_>, head: Arc<StoredHead>, body: StoredBody) -> Response<CacheBody<B>> {
+        let age = head.age(self.clock.now());
+        waiting.asked.ask.answer(&StoredResponse::new(head, body), waiting.collapsed(), age)
+    }
+
+    /// Reads along, or waits for the end.
+    async fn read<B>(
+        &self,
+        waiting: &Waiting<'_>,
+        head: Arc<StoredHead>,
+        fill: WeakFill,
+        is_streamable: bool,
+    ) -> Read<B> {
+        let Some(mut reader) = fill.reader() else { return Read::Gone };
+        let ask = &waiting.asked.ask;
+        if !ask.needs_length() && (is_streamable || ask.takes_no_body(&head)) {
+            let age = head.age(self.clock.now());
+            return Read::Answer(ask.answer_filling(&head, reader, waiting.collapsed(), age));
         }
-        match timeout_at(deadline, reader.ended()).await {
-            Err(_) => Taken::TimedOut { is_streamable },
-            Ok(End::Whole(body)) => {
-                let age = landed.head.age(self.clock.now());
-                Taken::Answer(ask.answer(&StoredResponse::new(landed.head, body), status, age))
-            }
-            Ok(_) => Taken::Nothing,
+        match timeout_at(waiting.deadline, reader.ended()).await {
+            Err(_) => Read::TimedOut,
+            Ok(End::Whole(body)) => Read::Answer(self.answer(waiting, head, body)),
+            Ok(_) => Read::Nothing,
         }
     }
 }
 
-enum Taken<B> {
+impl Waiting<'_> {
+    fn collapsed(&self) -> CacheStatus {
+        self.status.with_collapsed(Some(true))
+    }
+}
+
+enum Read<B> {
     Answer(Response<CacheBody<B>>),
-    TimedOut {
-        /// It is only this request that had to wait for the end.
-        is_streamable: bool,
-    },
+    TimedOut,
     /// It broke off, or is too large.
     Nothing,
     /// Nobody reads it any more: it is stored by now, or it was given up.
@@ -221,8 +245,6 @@ enum Taken<B> {
 }
 
 /// All attempts failed, and there is nothing of it that may be shared.
-fn spent<B>(status: CacheStatus) -> Response<CacheBody<B>> {
-    answer::unavailable(status.with_detail(ORIGIN_FAILED))
+pub(super) fn spent<B>(status: CacheStatus) -> Response<CacheBody<B>> {
+    answer::unavailable(status.with_collapsed(Some(true)).with_detail("origin-failed"))
 }
-
-const ORIGIN_FAILED: &str = "origin-failed";

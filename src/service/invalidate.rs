@@ -186,7 +186,11 @@ mod tests {
         CacheLayer, ManualClock, MemoryStore, Policy,
         clock::{later, monotonic},
         collapse::Role,
-        service::{Asked, Cache, Landed, follow::Followed, settings::Admitted},
+        service::{
+            Asked, Cache, Landed,
+            follow::{Followed, Waiting},
+            settings::Admitted,
+        },
         status::{CacheStatus, ForwardReason},
         store::contract,
     };
@@ -339,8 +343,8 @@ mod tests {
         let fields = crate::field::testing::headers(&fields);
         let status = CacheStatus::forward(ForwardReason::UriMiss);
         let deadline = later(monotonic(), Duration::from_secs(5));
-        let followed: Followed<Full<Bytes>> =
-            fixture.core.follow(follower, &asked, &fields, &[], status, deadline).await;
+        let waiting = Waiting { follower, asked: &asked, fields: &fields, tags: &[], status, deadline };
+        let followed: Followed<Full<Bytes>> = fixture.core.follow(&waiting).await;
         let Followed::Purged(tags) = followed else { panic!("answered") };
 
         // All that look again share the next flight.
@@ -348,8 +352,8 @@ mod tests {
         let Role::Leader(next) = join(fenced) else { panic!("the same flight again") };
         let Role::Follower(follower) = join(fenced) else { panic!("a flight of its own") };
         next.announce(Landed::from(stored), later(monotonic(), Duration::from_secs(1)));
-        let followed: Followed<Full<Bytes>> =
-            fixture.core.follow(follower, &asked, &fields, &tags, status, deadline).await;
+        let waiting = Waiting { follower, asked: &asked, fields: &fields, tags: &tags, status, deadline };
+        let followed: Followed<Full<Bytes>> = fixture.core.follow(&waiting).await;
         assert!(matches!(followed, Followed::Answer(_)));
     }
 }

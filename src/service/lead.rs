@@ -1,6 +1,6 @@
 //! A leader: it forwards for all that wait, unless somebody was faster.
 
-use std::sync::Arc;
+use std::future::Future;
 
 use http::Response;
 use tokio::time::Instant;
@@ -23,24 +23,27 @@ where
     ReqBody: Carries,
 {
     /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
-    pub(super) async fn lead(
+    pub(super) fn lead(
         mut self: Box<Self>,
         leader: Leader<Landed>,
         lookup: Lookup,
         is_near: bool,
-        flight: Arc<str>,
         status: CacheStatus,
         deadline: Instant,
-    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
+    ) -> impl Future<Output = Result<Response<CacheBody<S::ResBody>>, S::Error>> + Send {
         let finish_limit = self.asked.policy.collapse.finish_limit;
-        self.flight = Some(Arc::clone(&flight));
+        self.flight = Some(leader.key());
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
-        let led = held::hold(flight, self.led(leader, lookup, is_near, status, deadline));
-        match FinishOnDrop::new(led, finish_limit).await {
-            Led::Answer(answer) => answer,
-            Led::Alone(alone) => {
-                let (flow, lookup) = *alone;
-                flow.alone(lookup, status).await
+        let led = held::hold(leader.key(), self.led(leader, lookup, is_near, status, deadline));
+        let led = FinishOnDrop::new(led, finish_limit);
+        // Not a future with all that leading takes: who follows would carry it.
+        async move {
+            match led.await {
+                Led::Answer(answer) => answer,
+                Led::Alone(alone) => {
+                    let (flow, lookup) = *alone;
+                    flow.alone(lookup, status).await
+                }
             }
         }
     }

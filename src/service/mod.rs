@@ -44,7 +44,7 @@ pub use self::future::ResponseFuture;
 pub(crate) use self::settings::{Core, Settings};
 use self::{
     content::by_content,
-    follow::{Followed, Landed},
+    follow::{Followed, Landed, Waiting, spent},
     forward::Forward,
     invalidate::Invalidation,
     lookup::Lookup,
@@ -195,8 +195,7 @@ where
 {
     /// Look up, reuse, or join: lead, follow, or forward alone.
     async fn respond(mut self: Box<Self>) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
-        let collapse = self.asked.policy.collapse.clone();
-        let deadline = later(monotonic(), collapse.wait_limit);
+        let deadline = later(monotonic(), self.asked.policy.collapse.wait_limit);
         let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
         self.core.sight(&self.asked);
         for _ in 0..ROUNDS {
@@ -219,26 +218,28 @@ where
             if matches!(lookup, Lookup::Marked) {
                 return self.alone(lookup, status).await;
             }
-            let Some(flight) = lookup
-                .flight(&self.asked, &names, self.request.headers())
-                .filter(|flight| collapse.on && !held::is_held(flight) && !self.asked.ask.wishes().is_demanding())
-            else {
-                return self.alone(lookup, status).await;
-            };
-            let follower = match self.core.join(&flight, &self.asked, &tags, purged) {
-                Role::Leader(leader) => return self.lead(leader, lookup, is_near, flight, status, deadline).await,
-                Role::Marked => return self.alone(lookup, status).await,
-                Role::Full { .. } => {
-                    return self.overflow(lookup, status, collapse.overflow != Overflow::Forward).await;
+            let follower = match self.join(&lookup, &names, &tags, purged) {
+                None | Some(Role::Marked) => return self.alone(lookup, status).await,
+                Some(Role::Leader(leader)) => return self.lead(leader, lookup, is_near, status, deadline).await,
+                Some(Role::Full { .. }) => {
+                    let takes_stale = self.asked.policy.collapse.overflow != Overflow::Forward;
+                    return Box::pin(self.overflow(lookup, status, takes_stale)).await;
                 }
-                Role::Follower(follower) => follower,
+                Some(Role::Follower(follower)) => follower,
             };
-            match self.core.wait(follower, &self.asked, self.request.headers(), &tags, status, deadline).await {
+            let (asked, fields) = (&self.asked, self.request.headers());
+            let waiting = Waiting { follower, asked, fields, tags: &tags, status, deadline };
+            let followed = self.core.wait(&waiting).await;
+            drop(waiting);
+            match followed {
                 Followed::Answer(response) => return Ok(response),
+                Followed::Spent => return Ok(spent(status)),
                 // By now another process may have brought something.
-                Followed::Lead(leader) => return self.lead(leader, lookup, true, flight, status, deadline).await,
+                Followed::Lead(leader) => return self.lead(leader, lookup, true, status, deadline).await,
                 Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
-                Followed::TimedOut => return self.overflow(lookup, status.with_collapsed(Some(false)), true).await,
+                Followed::TimedOut => {
+                    return Box::pin(self.overflow(lookup, status.with_collapsed(Some(false)), true)).await;
+                }
                 // It was purged by one of these tags: now that they are known, there is a flight that began later.
                 Followed::Purged(told) => tags.extend(told.iter().cloned()),
                 Followed::Fenced(began) => purged = purged.max(Some(began)),

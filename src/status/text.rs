@@ -7,7 +7,7 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{CACHE_NAME, CacheStatus};
+use super::{CACHE_NAME, CacheStatus, ForwardReason};
 
 impl CacheStatus {
     pub(crate) fn to_value(self) -> HeaderValue {
@@ -20,8 +20,11 @@ impl CacheStatus {
         HeaderValue::from_bytes(line.written()).unwrap_or(HeaderValue::from_static(CACHE_NAME))
     }
 
-    /// Plain hits are the many; their text is made once.
+    /// Plain hits are the many, and those that waited come all at once; their text is made once.
     fn prepared(&self) -> Option<HeaderValue> {
+        if let Some(reason) = self.plainly_collapsed() {
+            return COLLAPSED.get(reason as usize).cloned();
+        }
         let ttl = usize::try_from(self.ttl?).ok()?;
         let is_plain = *self == Self { ttl: self.ttl, ..Self::default() };
         if is_plain { HITS.get(ttl).cloned() } else { None }
@@ -117,6 +120,14 @@ static HITS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     (0..=60).map(|ttl| HeaderValue::from_static(leaked(ttl))).collect()
 });
 
+/// `microcache; fwd=REASON; collapsed` for each reason.
+static COLLAPSED: LazyLock<[HeaderValue; ForwardReason::ALL.len()]> = LazyLock::new(|| {
+    let leaked = |reason: ForwardReason| {
+        &*Box::leak(format!("{CACHE_NAME}; fwd={}; collapsed", reason.as_str()).into_boxed_str())
+    };
+    ForwardReason::ALL.map(|reason| HeaderValue::from_static(leaked(reason)))
+});
+
 static TWO_DIGITS: &str = concat!(
     "00010203040506070809101112131415161718192021222324252627282930313233343536373839",
     "40414243444546474849505152535455565758596061626364656667686970717273747576777879",
@@ -130,7 +141,7 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::status::{ForwardReason, LARGEST};
+    use crate::status::LARGEST;
 
     #[test]
     fn small_and_large_ages_print_alike() {

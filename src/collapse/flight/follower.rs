@@ -1,15 +1,17 @@
 //! Those that wait for a flight.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{Collapser, Flight, Landing, Phase, Seat};
+use super::{Flight, Landing, Phase, Seat};
 use crate::clock::monotonic;
 
 /// A place in the queue for a flight.
 pub(crate) struct Follower<T: Clone> {
-    pub(super) collapser: Arc<Collapser<T>>,
     pub(super) flight: Arc<Flight<T>>,
     /// How long after the forward had begun that was under way.
     pub(super) came_after: Duration,
@@ -21,17 +23,23 @@ impl<T: Clone> Follower<T> {
     /// Waits until there is something to know, or until `deadline`. May be asked again, when what was
     /// announced failed before any of it was used.
     pub(crate) async fn landing(&self, deadline: Instant) -> Landing<T> {
+        let changed = self.flight.changed.notified();
+        tokio::pin!(changed);
+        // In the queue before the look, so that no change falls between the two.
+        changed.as_mut().enable();
         loop {
-            let changed = self.flight.changed.notified();
-            tokio::pin!(changed);
-            // In the queue before the look, so that no change falls between the two.
-            changed.as_mut().enable();
             if let Some(landing) = self.look() {
                 return landing;
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            if tokio::time::timeout_at(deadline, changed.as_mut()).await.is_err() {
                 return Landing::TimedOut;
             }
+            // Mostly there is something to see by now, and no need to queue again, which all others do at this moment.
+            if let Some(landing) = self.look() {
+                return landing;
+            }
+            changed.set(self.flight.changed.notified());
+            changed.as_mut().enable();
         }
     }
 
@@ -47,7 +55,7 @@ impl<T: Clone> Follower<T> {
 
     /// Remembers that waiting for this key was in vain.
     pub(crate) fn mark(&self) {
-        self.collapser.mark(&self.flight.key, self.flight.settings.marker_lifetime, monotonic());
+        self.flight.collapser.mark(&self.flight.key, self.flight.settings.marker_lifetime, monotonic());
     }
 
     fn look(&self) -> Option<Landing<T>> {
@@ -56,7 +64,7 @@ impl<T: Clone> Follower<T> {
             Phase::Led => None,
             Phase::Vacant => {
                 let now = monotonic();
-                Some(Landing::Lead(self.flight.succeed(&mut state, &self.collapser, now)))
+                Some(Landing::Lead(self.flight.succeed(&mut state, now)))
             }
             Phase::Announced(brings) => Some(Landing::Reusable(brings.clone())),
             Phase::NotReusable => Some(Landing::NotReusable),
@@ -67,10 +75,13 @@ impl<T: Clone> Follower<T> {
 
 impl<T: Clone> Drop for Follower<T> {
     fn drop(&mut self) {
-        let mut shard = self.collapser.shard(&self.flight.key);
+        // Without a lock: all leave at the same moment. Who locks after the last has left sees that it has.
+        if self.flight.followers.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        let mut shard = self.flight.collapser.shard(&self.flight.key);
         let mut state = self.flight.state();
-        state.followers = state.followers.saturating_sub(1);
-        if state.followers == 0 && matches!(state.phase, Phase::Vacant) {
+        if matches!(state.phase, Phase::Vacant) && self.flight.followers() == 0 {
             // Nobody is left to take over.
             shard.remove(&self.flight);
             state.seat = None;
