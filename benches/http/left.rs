@@ -44,8 +44,9 @@ pub fn measured(work: &str, rounds: u64, seconds: u64) -> io::Result<String> {
     Ok("\n".to_owned() + &table(&HEAD, &rows))
 }
 
-const KINDS: [(&str, [&str; 2], Asked); 3] = [
-    ("POST, left alone; an answer that is ready", ["static", "static-cached"], Asked::Post),
+const KINDS: [(&str, [&str; 2], Asked); 4] = [
+    ("OPTIONS, left alone; an answer that is ready", ["static", "static-cached"], Asked::Options),
+    ("POST, which ends what is stored; the same", ["static", "static-cached"], Asked::Post),
     ("each GET a miss; an answer that is ready", ["static", "static-cached"], Asked::Others),
     ("each GET a miss; a handler of 2 ms", ["bare", "cached"], Asked::Others),
 ];

@@ -23,6 +23,8 @@ pub enum Asked {
     /// One page.
     Page,
     /// The same, by a method that no cache looks up.
+    Options,
+    /// The same, by one that ends what is stored.
     Post,
     /// Each request another page.
     Others,
@@ -33,7 +35,8 @@ impl Asked {
     fn word(self) -> &'static str {
         match self {
             Self::Page => "page",
-            Self::Post => "post",
+            Self::Options => "OPTIONS",
+            Self::Post => "POST",
             Self::Others => "others",
         }
     }

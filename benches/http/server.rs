@@ -15,11 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    extract::State,
-    routing::{any, get},
-};
+use axum::{Router, extract::State, routing::get};
 use bytes::Bytes;
 use microcache::{CacheHandle, CacheLayer, MemoryStore, Policy};
 use tokio::net::TcpListener;
@@ -59,7 +55,8 @@ fn cached(handler: &Handler, pages: Router, policy: Policy) -> Router {
 /// The answer is there before it is asked for.
 fn ready(handler: &Handler) -> Router {
     let page = handler.page.clone();
-    Router::new().route("/page", any(move || async move { page }))
+    let answer = move || async move { page };
+    Router::new().route("/page", get(answer.clone()).options(answer.clone()).post(answer))
 }
 
 fn pages(handler: &Handler) -> Router {

@@ -5,16 +5,16 @@ wrk.headers["Accept-Encoding"] = "gzip, deflate, br, zstd"
 wrk.headers["Accept-Language"] = "en-GB,en;q=0.5"
 wrk.headers["X-Request-Id"] = "7f3c1f0e-6f3a-4a8e-9a1e-1b2c3d4e5f60"
 
--- What is asked for: one `page`, the same by `post`, or `others`, each request another.
+-- What is asked for: one `page`, each request another of `others`, or the page by a method.
 function init(args)
-    if args[1] == "post" then
-        wrk.method = "POST"
-    elseif args[1] == "others" then
+    if args[1] == "others" then
         local count = 0
         request = function()
             count = count + 1
             return wrk.format(nil, wrk.path .. "&offset=" .. count)
         end
+    elseif args[1] ~= "page" then
+        wrk.method = args[1]
     end
 end
 
