@@ -112,8 +112,9 @@ impl CacheStatus {
     }
 
     /// What a response says of what the cache did with its request: in its extensions, or, since a hit and one of many
-    /// that waited have nothing to spare for these, in its field. Where this cache was not to handle the request, that may
-    /// be the field of another `microcache` nearer to the origin.
+    /// that waited have nothing to spare for these, in its field. Where this cache was not to handle the request, or says
+    /// nothing ([`CacheStatusMode::Off`](crate::CacheStatusMode::Off)), that may be the field of another `microcache`
+    /// nearer to the origin.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Option<Self> {
         response.extensions().get().copied().or_else(|| Self::of_field(response.headers()))

@@ -233,7 +233,8 @@ pub(crate) fn compact(mut fields: HeaderMap) -> HeaderMap {
 /// The same fields without room to spare, as a clone has none.
 pub(crate) fn fitted(mut fields: HeaderMap) -> HeaderMap {
     let fitted = fields.clone();
-    if fields.capacity() <= MOST_SCRATCH {
+    // The capacity says nothing of the lines of a field beyond its first.
+    if fields.capacity().max(fields.len()) <= MOST_SCRATCH {
         fields.clear();
         SCRATCH.set(fields);
     }
@@ -245,8 +246,9 @@ thread_local! {
     static SCRATCH: Cell<HeaderMap> = Cell::new(HeaderMap::new());
 }
 
-/// How many fields there is room for between two responses, at most.
-const MOST_SCRATCH: usize = 64;
+/// How many fields there is room for between two responses, at most: a clone has a table for as many, however few it
+/// holds, and `BYTES_PER_FIELD` has to cover that.
+const MOST_SCRATCH: usize = 24;
 
 /// What a header map without room to spare takes: its entries, its table, and the text of its fields.
 fn fields_bytes(headers: &HeaderMap) -> usize {
@@ -300,5 +302,42 @@ mod tests {
 
             assert!(found.iter().eq(fields.iter()), "{lines:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_response_with_few_fields_takes_no_more_than_is_said_after_one_with_many() {
+        let many: Vec<String> = (0..40).map(|number| format!("x-{number}")).collect();
+        let few = ["date", "x-a"].map(str::to_owned);
+        let kept = |names: &[String]| {
+            let fields = testing::headers(&names.iter().map(|name| (name.as_str(), "1")).collect::<Vec<_>>());
+            let (mut headers, _) = places_before(&fields);
+            headers.extend(fields);
+            fitted(headers)
+        };
+        for most in 0..=many.len() {
+            kept(&many[..most]);
+            let kept = kept(&few);
+
+            // Its entries and its table; the text is shared.
+            let taken = allocation_counter::measure(|| drop(kept.clone())).bytes_total;
+
+            assert!(taken <= fields_bytes(&kept) as u64, "{taken} bytes after {most} fields");
+        }
+    }
+
+    #[test]
+    fn what_a_thread_holds_between_two_responses_is_bounded_however_often_a_field_is_there() {
+        let mut fields = HeaderMap::new();
+        for _ in 0..10_000 {
+            fields.append(header::LINK, HeaderValue::from_static("</a>"));
+        }
+
+        let held = allocation_counter::measure(|| {
+            let (mut headers, _) = places_before(&HeaderMap::new());
+            headers.extend(fields.clone());
+            drop(fitted(headers));
+        });
+
+        assert!(held.bytes_current <= (2 * MOST_SCRATCH * BYTES_PER_FIELD) as i64, "{} bytes", held.bytes_current);
     }
 }

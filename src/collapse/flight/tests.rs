@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::time::advance;
 use tokio_test::{assert_ready, task};
 
@@ -337,13 +338,9 @@ async fn a_flight_counts_once_for_all_its_leaders() {
 #[tokio::test(start_paused = true)]
 async fn the_counts_are_exact_whatever_is_dropped_when() {
     let board = Arc::new(Collapser::<&str>::new(TenantLimits::new().max_flights(3).max_waiting(5)));
-    let (mut leaders, mut followers, mut random) = (Vec::new(), Vec::new(), 7_usize);
+    let (mut leaders, mut followers, mut random) = (Vec::new(), Vec::new(), Rng::with_seed(7));
     for _ in 0..5_000 {
-        // xorshift
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let (choice, index) = (random % 8, random >> 8);
+        let (choice, index) = (random.usize(..8), random.usize(..));
         match choice {
             0..=3 => match board.join(["/1", "/2", "/3", "/4"][choice], "a", &Collapse::new(), None, monotonic()) {
                 Role::Leader(leader) => leaders.push(leader),
@@ -368,4 +365,70 @@ async fn the_counts_are_exact_whatever_is_dropped_when() {
     drop((leaders, followers));
 
     assert_eq!((board.counts("a"), board.flights()), ((0, 0, 0), 0));
+}
+
+/// Joins, and does what chance says; whoever is to wait is woken.
+async fn joined(board: Board, key: String, mut random: Rng) {
+    let mut roll = |sides: u64| random.u64(..sides);
+    let lock_age = if roll(8) == 0 { Duration::ZERO } else { Duration::from_secs(5) };
+    let settings = Collapse::new().marker_lifetime(Duration::ZERO).lock_age(lock_age);
+    let leader = match board.join(key, "acme", &settings, None, monotonic()) {
+        Role::Leader(leader) => leader,
+        Role::Follower(follower) => {
+            let deadline = monotonic() + Duration::from_secs(20);
+            let leaves = roll(4);
+            if leaves < 2 {
+                let mut wait = task::spawn(follower.landing(deadline));
+                if leaves == 0 {
+                    let _ = wait.poll();
+                }
+                return tokio::task::yield_now().await;
+            }
+            let mut landing = follower.landing(deadline).await;
+            if roll(2) == 0 && matches!(landing, Landing::Reusable(_)) {
+                tokio::task::yield_now().await;
+                landing = follower.landing(deadline).await;
+            }
+            match landing {
+                Landing::TimedOut => panic!("nobody woke it"),
+                Landing::Lead(leader) => leader,
+                _ => return,
+            }
+        }
+        _ => return,
+    };
+    for _ in 0..roll(4) {
+        tokio::task::yield_now().await;
+    }
+    if roll(2) == 0 {
+        leader.announce("page", soon());
+        tokio::task::yield_now().await;
+    }
+    match roll(6) {
+        0 => leader.bring("page", monotonic()),
+        1 => leader.not_reusable(monotonic()),
+        2 => leader.spend(None),
+        _ => leader.fail(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_leaves_whenever_nobody_waits_in_vain_and_nothing_is_left() {
+    let board: Board = Arc::new(Collapser::new(TenantLimits::new().max_flights(32).max_waiting(64)));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 1..20_000_u64 {
+        // A few for each flight, so that nobody comes in the end and takes over what was left.
+        let key = format!("/{}", number / 6);
+        tasks.spawn(joined(Arc::clone(&board), key, Rng::with_seed(number)));
+        if tasks.len() > 200 {
+            tasks.join_next().await.unwrap().unwrap();
+        }
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+
+    assert_eq!((board.counts("acme"), board.flights()), ((0, 0, 0), 0));
+    // No flight keeps the board that it was on.
+    assert_eq!(Arc::strong_count(&board), 1);
 }
