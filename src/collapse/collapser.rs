@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
-    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,13 +30,6 @@ pub(super) struct Shard<T> {
     /// requests for the other key do without.
     flights: BTreeMap<u64, Arc<Flight<T>>>,
     markers: Markers,
-}
-
-/// The shard of one key, locked.
-pub(super) struct Locked<'a, T> {
-    shard: MutexGuard<'a, Shard<T>>,
-    /// That of the key.
-    hash: u64,
 }
 
 /// What a request may do about a key.
@@ -73,7 +65,7 @@ impl<T: Clone> Collapser<T> {
         now: Instant,
     ) -> Role<T> {
         let (hash, mut is_second) = (self.hash(key.as_ref()), false);
-        let mut shard = self.shard_of(hash);
+        let mut shard = self.shard(hash);
         if shard.markers.is_marked(hash, now) {
             return Role::Marked;
         }
@@ -90,7 +82,7 @@ impl<T: Clone> Collapser<T> {
             }
         }
         let Some(seat) = self.seat(owner, Counted::Flight) else { return Role::Full { by_quota: true } };
-        let (flight, mut leader) = Flight::begin(self, key, settings, seat, now);
+        let (flight, mut leader) = Flight::begin(self, (key.into(), hash), settings, seat, now);
         leader.is_second = is_second;
         shard.flights.insert(hash, flight);
         Role::Leader(leader)
@@ -104,12 +96,13 @@ impl<T: Clone> Collapser<T> {
         settings: &Collapse,
         now: Instant,
     ) -> Option<Leader<T>> {
-        let mut shard = self.shard(key);
-        let hash = shard.hash;
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
         if shard.flights.get(&hash).is_some_and(|flight| *flight.key() != *key || !flight.is_closed(now)) {
             return None;
         }
-        let (flight, leader) = Flight::begin(self, key, settings, self.seat(owner, Counted::Flight)?, now);
+        let seat = self.seat(owner, Counted::Flight)?;
+        let (flight, leader) = Flight::begin(self, (key.into(), hash), settings, seat, now);
         shard.flights.insert(hash, flight);
         Some(leader)
     }
@@ -117,25 +110,19 @@ impl<T: Clone> Collapser<T> {
     /// Whether `key` was marked lately.
     pub(crate) fn is_marked(&self, key: &str, now: Instant) -> bool {
         let hash = self.hash(key);
-        self.shard_of(hash).markers.is_marked(hash, now)
+        self.shard(hash).markers.is_marked(hash, now)
     }
 
     /// Forgets that `key` was not reusable: a response for it was stored.
     pub(crate) fn unmark(&self, key: &str) {
         let hash = self.hash(key);
-        self.shard_of(hash).markers.unmark(hash);
+        self.shard(hash).markers.unmark(hash);
     }
 
     /// Remembers that the response for `key` was not reusable.
     pub(crate) fn mark(&self, key: &str, lifetime: Duration, now: Instant) {
-        self.mark_in(&mut self.shard(key), key, lifetime, now);
-    }
-
-    /// The same, for who holds the shard.
-    pub(super) fn mark_in(&self, shard: &mut Shard<T>, key: &str, lifetime: Duration, now: Instant) {
-        if !lifetime.is_zero() {
-            shard.markers.mark(self.hash(key), later(now, lifetime), now);
-        }
+        let hash = self.hash(key);
+        self.shard(hash).mark(hash, lifetime, now);
     }
 
     pub(super) fn seat(&self, owner: &str, counted: Counted) -> Option<Seat> {
@@ -146,12 +133,8 @@ impl<T: Clone> Collapser<T> {
         self.hasher.hash_one(key)
     }
 
-    pub(super) fn shard(&self, key: &str) -> Locked<'_, T> {
-        let hash = self.hash(key);
-        Locked { shard: self.shard_of(hash), hash }
-    }
-
-    fn shard_of(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
+    /// That of the keys with this hash, locked.
+    pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<T>> {
         // SHARDS is a power of two.
         let index = usize::try_from(hash & (SHARDS as u64 - 1)).unwrap_or(0);
         // A poisoned shard is whole: nothing that can panic runs under its lock.
@@ -181,26 +164,20 @@ impl<T: Clone> Collapser<T> {
     }
 }
 
-impl<T> Locked<'_, T> {
-    /// Takes `flight`, which is one for this key, off the board, unless a second one has taken its place.
+impl<T> Shard<T> {
+    /// Takes `flight` off the board, unless a second one has taken its place.
     pub(super) fn remove(&mut self, flight: &Arc<Flight<T>>) {
-        if self.shard.flights.get(&self.hash).is_some_and(|current| Arc::ptr_eq(current, flight)) {
-            self.shard.flights.remove(&self.hash);
+        let hash = flight.hash();
+        if self.flights.get(&hash).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            self.flights.remove(&hash);
         }
     }
-}
 
-impl<T> Deref for Locked<'_, T> {
-    type Target = Shard<T>;
-
-    fn deref(&self) -> &Shard<T> {
-        &self.shard
-    }
-}
-
-impl<T> DerefMut for Locked<'_, T> {
-    fn deref_mut(&mut self) -> &mut Shard<T> {
-        &mut self.shard
+    /// Remembers that the response for the key with this hash was not reusable.
+    pub(super) fn mark(&mut self, hash: u64, lifetime: Duration, now: Instant) {
+        if !lifetime.is_zero() {
+            self.markers.mark(hash, later(now, lifetime), now);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) use self::{announcer::Announcer, follower::Follower};
 use super::{
     Collapse, Collapser,
+    collapser::Shard,
     quota::{Counted, Seat},
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Flight<T> {
     /// The board that it is on until it lands.
     collapser: Arc<Collapser<T>>,
     key: Arc<str>,
+    /// That of the key, by which it is on the board.
+    hash: u64,
     settings: Collapse,
     state: Mutex<State<T>>,
     /// Only who holds the state adds to them.
@@ -82,6 +85,10 @@ impl<T> Flight<T> {
         Arc::clone(&self.key)
     }
 
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// Whether it takes no more followers.
     pub(super) fn is_closed(&self, now: Instant) -> bool {
         let state = self.state();
@@ -100,7 +107,7 @@ impl<T> Flight<T> {
 impl<T: Clone> Flight<T> {
     pub(super) fn begin(
         collapser: &Arc<Collapser<T>>,
-        key: impl Into<Arc<str>>,
+        (key, hash): (Arc<str>, u64),
         settings: &Collapse,
         seat: Seat,
         now: Instant,
@@ -108,8 +115,8 @@ impl<T: Clone> Flight<T> {
         let closes = now.checked_add(settings.lock_age);
         let state = State { phase: Phase::Led, attempt: 1, began: now, closes, seat: None };
         let (state, changed) = (Mutex::new(state), Notify::new());
-        let (collapser, key, settings) = (Arc::clone(collapser), key.into(), settings.clone());
-        let flight = Arc::new(Self { collapser, key, settings, state, followers: AtomicUsize::new(0), changed });
+        let (collapser, settings, followers) = (Arc::clone(collapser), settings.clone(), AtomicUsize::new(0));
+        let flight = Arc::new(Self { collapser, key, hash, settings, state, followers, changed });
         let leader = Leader::new(&flight, Some(seat));
         (flight, leader)
     }
@@ -138,6 +145,11 @@ impl<T: Clone> Flight<T> {
                 }
             },
         }
+    }
+
+    /// The part of the board that it is on, locked. The board is locked before the state.
+    fn shard(&self) -> MutexGuard<'_, Shard<T>> {
+        self.collapser.shard(self.hash)
     }
 
     fn succeed(self: &Arc<Self>, state: &mut State<T>, now: Instant) -> Leader<T> {
@@ -199,15 +211,15 @@ impl<T: Clone> Leader<T> {
     /// What was announced is stored: later requests find it there.
     pub(crate) fn land(mut self) {
         self.is_over = true;
-        self.flight.collapser.shard(&self.flight.key).remove(&self.flight);
+        self.flight.shard().remove(&self.flight);
     }
 
     /// What came may not be reused. The marker is written before anyone is released, so that nobody who
     /// comes now waits in vain; then all forward at once.
     pub(crate) fn not_reusable(mut self, now: Instant) {
         self.is_over = true;
-        let mut shard = self.flight.collapser.shard(&self.flight.key);
-        self.flight.collapser.mark_in(&mut shard, &self.flight.key, self.flight.settings.marker_lifetime, now);
+        let mut shard = self.flight.shard();
+        shard.mark(self.flight.hash, self.flight.settings.marker_lifetime, now);
         shard.remove(&self.flight);
         self.flight.state().phase = Phase::NotReusable;
         drop(shard);
@@ -217,7 +229,7 @@ impl<T: Clone> Leader<T> {
     /// The last attempt failed: all that wait share `failure`, if it may be shared.
     pub(crate) fn spend(mut self, failure: Option<T>) {
         self.is_over = true;
-        self.flight.collapser.shard(&self.flight.key).remove(&self.flight);
+        self.flight.shard().remove(&self.flight);
         self.flight.state().phase = Phase::Spent(failure);
         self.flight.changed.notify_waiters();
     }
@@ -233,7 +245,7 @@ impl<T: Clone> Drop for Leader<T> {
         if self.is_over {
             return;
         }
-        let mut shard = self.flight.collapser.shard(&self.flight.key);
+        let mut shard = self.flight.shard();
         let mut state = self.flight.state();
         if self.flight.followers() > 0 && state.attempt < self.flight.settings.attempts {
             state.phase = Phase::Vacant;

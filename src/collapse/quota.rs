@@ -105,10 +105,10 @@ impl Quotas {
             Counted::Flight => self.limits.max_flights,
             Counted::Waiting => self.limits.max_waiting,
         };
-        let mut shard = self.shard(owner);
         if limit == 0 {
             return None;
         }
+        let mut shard = self.shard(owner);
         let owner = match shard.get(owner) {
             Some(there) => Arc::clone(there),
             None => {

@@ -25,7 +25,7 @@ use super::Policy;
 use crate::{
     field,
     key::{CacheKey, escape},
-    rfc9111::groups::groups,
+    rfc9111::groups::{CACHE_GROUPS, groups},
 };
 
 /// What a response is about, said by the handler that made it: a response extension for this cache alone, as
@@ -224,7 +224,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 
 /// Whether it is the name of a [`TagField`].
 fn is_tag_field(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "surrogate-key" | "cache-tag" | "cache-groups")
+    [SURROGATE_KEY, CACHE_TAG, CACHE_GROUPS].contains(name)
 }
 
 /// What is kept so far.
@@ -466,7 +466,7 @@ mod tests {
         fn any_bytes_can_be_read(
             values in prop::collection::vec((0..3_usize, any_value()), 0..12), said in any_tags(4),
         ) {
-            let names = [SURROGATE_KEY, CACHE_TAG, HeaderName::from_static("cache-groups")];
+            let names = [SURROGATE_KEY, CACHE_TAG, CACHE_GROUPS];
             let mut response = HeaderMap::new();
             for (name, value) in &values {
                 response.append(names[*name].clone(), HeaderValue::from_bytes(value).unwrap());

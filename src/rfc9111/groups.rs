@@ -103,7 +103,7 @@ impl<'de> ItemVisitor<'de> for Member<'_> {
     }
 }
 
-const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
 #[cfg(test)]

@@ -14,15 +14,14 @@ use crate::field;
 ///
 /// Left out are the fields of one connection, the fields that `Connection` nominates, whatever they are, and `Age`,
 /// which is written anew for each hit. A `Date` that is missing, nominated or invalid is the `response_time` instead.
-/// They come after what is in `stored` already.
 ///
 /// The values are slices of one new allocation. hyper's are slices of its read buffer: to keep one of them would keep
 /// a whole buffer, which no memory limit of a store would see.
-pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime, stored: HeaderMap) -> HeaderMap {
-    shared_fields(headers, response_time, stored, |_, _| None)
+pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime) -> HeaderMap {
+    shared_fields(headers, response_time, HeaderMap::new(), |_, _| None)
 }
 
-/// The same, where a value may have a `twin` that takes its place: one that keeps no buffer, and is copied for nobody.
+/// The same, after what is in `stored` already, and where a value may have a `twin` that takes its place: one that keeps no buffer, and is copied for nobody.
 pub(crate) fn shared_fields(
     headers: &HeaderMap,
     response_time: SystemTime,
@@ -103,7 +102,7 @@ mod tests {
     }
 
     fn stored_lines(given: &[(&str, &str)]) -> Vec<(String, String)> {
-        let stored = stored_fields(&headers(given), at(999), HeaderMap::new());
+        let stored = stored_fields(&headers(given), at(999));
         lines(&stored)
             .into_iter()
             .map(|(name, value)| (name.to_owned(), String::from_utf8(value.to_vec()).unwrap()))
@@ -197,7 +196,7 @@ mod tests {
         }
         given.append(DATE, HeaderValue::from_static(DATE_LINE.1));
 
-        let stored = stored_fields(&given, at(0), HeaderMap::new());
+        let stored = stored_fields(&given, at(0));
 
         let start = stored["x-a"].as_bytes().as_ptr() as usize;
         let old = buffer.as_ptr() as usize;
@@ -213,7 +212,7 @@ mod tests {
         let mut given = headers(&[("x-a", "1"), ("x-b", "2")]);
         given.get_mut("x-a").unwrap().set_sensitive(true);
 
-        let stored = stored_fields(&given, at(0), HeaderMap::new());
+        let stored = stored_fields(&given, at(0));
 
         assert!(stored["x-a"].is_sensitive());
         assert!(!stored["x-b"].is_sensitive());
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn they_come_after_what_is_there() {
-        let stored = stored_fields(&headers(&[("x-a", "1"), DATE_LINE]), at(0), headers(&[("x-z", "0")]));
+        let stored = shared_fields(&headers(&[("x-a", "1"), DATE_LINE]), at(0), headers(&[("x-z", "0")]), |_, _| None);
 
         assert_eq!(lines(&stored), [("x-z", &b"0"[..]), ("x-a", b"1"), (DATE_LINE.0, DATE_LINE.1.as_bytes())]);
     }
@@ -229,7 +228,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_kept_is_kept_as_it_was(given in any_headers()) {
-            let stored = stored_fields(&given, at(0), HeaderMap::new());
+            let stored = stored_fields(&given, at(0));
 
             prop_assert!(field::single_date(&stored, &DATE).is_some());
             prop_assert!(!stored.contains_key(CONNECTION));

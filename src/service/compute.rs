@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use tower::service_fn;
 
-use super::{Asked, Core, Flow, answer::Ask, patience::Patience, settings::without_key};
+use super::{Asked, Core, Flow, answer::Ask, settings::without_key};
 use crate::{
     body::CacheBody,
     collapse::{Collapse, Overflow},
@@ -73,8 +73,7 @@ impl Computing {
             let computed = compute.clone()();
             async move { computed.await.map(|value| response(value, freshness)) }
         });
-        let (core, patience) = (Arc::clone(core), Patience::new(core.store_deadline));
-        let flow = Box::new(Flow { inner, core, request, asked, invalidation: None, patience, flight: None });
+        let flow = Flow::new(inner, Arc::clone(core), request, asked);
         // As a `dyn Future`: what the way of a request is made of is no concern of the caller's compiler.
         let answer = flow.respond().boxed().await?;
         match value(&answer) {

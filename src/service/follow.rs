@@ -100,7 +100,7 @@ impl<S, ReqBody> Flow<S, ReqBody> {
         let flight = lookup.flight(&self.asked, names, self.request.headers())?;
         let is_shared = self.asked.policy.collapse.on && !self.asked.ask.wishes().is_demanding();
         let may_wait = is_shared && !held::is_held(&flight);
-        may_wait.then(|| self.core.join(&flight, &self.asked, tags, purged))
+        may_wait.then(|| self.core.join(flight, &self.asked, tags, purged))
     }
 }
 
@@ -133,24 +133,16 @@ impl Core {
                 Landing::TimedOut => return Followed::TimedOut,
             };
             trace::follows(&landed.by);
+            // A failure is not tried again, also where it is not for this request, or of before a purge.
+            let unless_failed = |again| if is_failure { Followed::Spent } else { again };
             if selected(&landed.head, asked.ask.credentials, waiting.fields).is_err() {
-                return match is_failure {
-                    true => Followed::Spent,
-                    false => Followed::Again(landed.head.nominated.names().cloned().collect()),
-                };
+                return unless_failed(Followed::Again(landed.head.nominated.names().cloned().collect()));
             }
-            // A failure is not tried again, and of before a purge it is not served either.
             if self.is_purged(&asked.key, &landed.head, waiting.tags) {
-                return match is_failure {
-                    true => Followed::Spent,
-                    false => Followed::Purged(Arc::clone(&landed.head.tags)),
-                };
+                return unless_failed(Followed::Purged(Arc::clone(&landed.head.tags)));
             }
             if self.may_be_fenced(follower, &landed) && Box::pin(self.is_fenced(&asked.key, &landed)).await {
-                return match is_failure {
-                    true => Followed::Spent,
-                    false => Followed::Fenced(follower.flight_began()),
-                };
+                return unless_failed(Followed::Fenced(follower.flight_began()));
             }
             let Landed { head, body, .. } = landed;
             let (fill, is_streamable) = match body {
@@ -167,10 +159,9 @@ impl Core {
                     }
                     return Followed::TimedOut;
                 }
-                Read::Nothing | Read::Gone if is_failure => return Followed::Spent,
                 // The flight knows by now how it ended.
-                Read::Nothing => {}
-                Read::Gone => return Followed::Again(Vec::new()),
+                Read::Nothing if !is_failure => {}
+                Read::Nothing | Read::Gone => return unless_failed(Followed::Again(Vec::new())),
             }
         }
     }

@@ -33,7 +33,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         status: CacheStatus,
         leader: Option<Leader<Landed>>,
     ) -> Self {
-        let Flow { inner, core, mut request, asked, invalidation, patience, flight } = flow;
+        let Flow { inner, core, mut request, asked, invalidation, patience } = flow;
         // Before what was found is taken over: whoever purges it from now on purges what comes of it, too.
         let began = core.stamp();
         // RFC 9111 §5.2.1.5: nothing of this exchange is kept.
@@ -50,7 +50,7 @@ impl<S, ReqBody> Forward<S, ReqBody> {
             index: lookup.index().cloned(),
             stored: lookup.stored().filter(|stored| !core.is_gone(&asked.key, stored)).cloned(),
             variant_key: lookup.variant_key().cloned(),
-            flight: lookup.flight_as(flight, &asked, request.headers()),
+            flight: lookup.flight_as(leader.as_ref().map(Leader::key), &asked, request.headers()),
             core,
             asked,
             began,

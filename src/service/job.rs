@@ -160,7 +160,7 @@ impl Job {
     where
         B: Carries,
     {
-        let (place, declared) = match self.may_share(&head, &body, plan) {
+        let (place, declared) = match self.may_share(&head, &body, plan, exchange.response_time) {
             Ok(may) => may,
             Err(reason) => return Digested::Answer(self.decline(head, CacheBody::origin(body), reason, purpose)),
         };
@@ -204,7 +204,13 @@ impl Job {
     }
 
     /// Where it is stored, and the length it declares.
-    fn may_share<B>(&self, head: &response::Parts, body: &B, plan: &Plan) -> Result<(Place, Option<u64>), SkipReason>
+    fn may_share<B>(
+        &self,
+        head: &response::Parts,
+        body: &B,
+        plan: &Plan,
+        now: SystemTime,
+    ) -> Result<(Place, Option<u64>), SkipReason>
     where
         B: Carries,
     {
@@ -212,7 +218,7 @@ impl Job {
         if declared.is_some_and(|length| length > self.asked.policy.max_body_bytes) {
             return Err(SkipReason::TooLarge);
         }
-        Ok((self.place(plan)?, declared))
+        Ok((self.place(plan, now)?, declared))
     }
 
     /// It is for this request alone: everybody else is told before it goes out.

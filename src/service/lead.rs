@@ -24,7 +24,7 @@ where
 {
     /// Forwards for all that wait, also if its own client leaves. `is_near`: what was found, the store had at hand.
     pub(super) fn lead(
-        mut self: Box<Self>,
+        self: Box<Self>,
         leader: Leader<Landed>,
         lookup: Lookup,
         is_near: bool,
@@ -32,7 +32,6 @@ where
         deadline: Instant,
     ) -> impl Future<Output = Result<Response<CacheBody<S::ResBody>>, S::Error>> + Send {
         let finish_limit = self.asked.policy.collapse.finish_limit;
-        self.flight = Some(leader.key());
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
         let led = held::hold(leader.key(), self.led(leader, lookup, is_near, status, deadline));
         let led = FinishOnDrop::new(led, finish_limit);

@@ -91,31 +91,34 @@ impl Lookup {
     ///
     /// `names`: what a flight that this request followed told of `Vary`, for where the store does not.
     pub(super) fn flight(&self, asked: &Asked, names: &[HeaderName], request: &HeaderMap) -> Option<Arc<str>> {
-        let key = match self {
+        let told = match self {
             Self::Nothing | Self::Failed | Self::Response(_) if !names.is_empty() => {
-                &asked.key.variant(names, request).ok()?
+                Some(asked.key.variant(names, request).ok()?)
             }
-            Self::Nothing | Self::Failed | Self::Response(_) => &asked.key,
-            Self::Variant { key, .. } => key,
-            Self::Unkeyable | Self::Marked => return None,
+            _ => None,
         };
-        Some(match asked.ask.credentials.any() {
-            true => [key.as_str(), WITH_CREDENTIALS].concat().into(),
-            false => key.as_str().into(),
+        let key = told.as_ref().or_else(|| self.own_key(asked))?;
+        Some(match suffix(asked) {
+            "" => key.as_str().into(),
+            suffix => [key.as_str(), suffix].concat().into(),
         })
     }
 
-    /// The flight for what was found alone. `known`: the one that the request had in mind, so that the same need not be
-    /// written again.
+    /// The flight for what was found alone. `known`: the one that the request leads, so that the same need not be written
+    /// again.
     pub(super) fn flight_as(&self, known: Option<Arc<str>>, asked: &Asked, request: &HeaderMap) -> Option<Arc<str>> {
-        let key = match self {
-            Self::Nothing | Self::Failed | Self::Response(_) => &asked.key,
-            Self::Variant { key, .. } => key,
-            Self::Unkeyable | Self::Marked => return None,
-        };
-        let suffix = if asked.ask.credentials.any() { WITH_CREDENTIALS } else { "" };
-        let is_same = |known: &Arc<str>| known.strip_suffix(suffix) == Some(key.as_str());
+        let key = self.own_key(asked)?.as_str();
+        let is_same = |known: &Arc<str>| known.strip_suffix(suffix(asked)) == Some(key);
         known.filter(is_same).or_else(|| self.flight(asked, &[], request))
+    }
+
+    /// Of what was found, or is to be stored; none if that has no key, or is not waited for.
+    fn own_key<'a>(&'a self, asked: &'a Asked) -> Option<&'a CacheKey> {
+        match self {
+            Self::Nothing | Self::Failed | Self::Response(_) => Some(&asked.key),
+            Self::Variant { key, .. } => Some(key),
+            Self::Unkeyable | Self::Marked => None,
+        }
     }
 }
 
@@ -281,6 +284,11 @@ impl Core {
         }
         found
     }
+}
+
+/// What keeps the flights of requests with credentials apart.
+fn suffix(asked: &Asked) -> &'static str {
+    if asked.ask.credentials.any() { WITH_CREDENTIALS } else { "" }
 }
 
 enum First {

@@ -150,11 +150,8 @@ where
 }
 
 impl<S: Clone> Cache<S> {
-    /// Boxed, since it is handed on and on.
     fn flow<ReqBody>(&self, request: Request<ReqBody>, asked: Asked) -> Box<Flow<S, ReqBody>> {
-        let core = Arc::clone(&self.settings.core);
-        let patience = Patience::new(core.store_deadline);
-        Box::new(Flow { inner: self.inner.clone(), core, request, asked, invalidation: None, patience, flight: None })
+        Flow::new(self.inner.clone(), Arc::clone(&self.settings.core), request, asked)
     }
 
     /// The origin's own response, whatever it is.
@@ -184,8 +181,14 @@ struct Flow<S, ReqBody> {
     /// What the response makes invalid unless it is stored itself.
     invalidation: Option<Box<Invalidation>>,
     patience: Patience,
-    /// The flight that it leads.
-    flight: Option<Arc<str>>,
+}
+
+impl<S, ReqBody> Flow<S, ReqBody> {
+    /// Boxed, since it is handed on and on.
+    fn new(inner: S, core: Arc<Core>, request: Request<ReqBody>, asked: Asked) -> Box<Self> {
+        let patience = Patience::new(core.store_deadline);
+        Box::new(Self { inner, core, request, asked, invalidation: None, patience })
+    }
 }
 
 impl<S, ReqBody> Flow<S, ReqBody>

@@ -82,14 +82,14 @@ impl Core {
     /// knows to be purged.
     pub(super) fn join(
         &self,
-        flight: &Arc<str>,
+        flight: Arc<str>,
         asked: &Asked,
         tags: &[Box<str>],
         purged: Option<Instant>,
     ) -> Role<Landed> {
         let fenced = self.fences.raised_at(&asked.key, tags).max(purged);
         let (tenant, collapse) = (asked.key.tenant_component(), &asked.policy.collapse);
-        let role = self.collapser.join(Arc::clone(flight), tenant, collapse, fenced, monotonic());
+        let role = self.collapser.join(flight, tenant, collapse, fenced, monotonic());
         match &role {
             Role::Leader(leader) if leader.is_second() => self.counters.second_leader(&asked.tally),
             Role::Full { by_quota: true } => self.counters.reached_quota(&asked.tally),

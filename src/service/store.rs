@@ -1,13 +1,16 @@
 //! Storing: the index if there are variants, then the response.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, response};
 
 use super::{Core, job::Job};
 use crate::{
-    clock::{Clock, monotonic},
+    clock::monotonic,
     key::CacheKey,
     observe::Tally,
     policy::{Plan, SkipReason},
@@ -53,7 +56,7 @@ impl Place {
         vary: &Vary,
         index: Option<&VariantIndex>,
         request: &HeaderMap,
-        clock: &dyn Clock,
+        now: SystemTime,
     ) -> Result<Self, SkipReason> {
         let flight = Some(flight);
         let Vary::Names(nominated) = vary else {
@@ -70,12 +73,8 @@ impl Place {
             known = None;
         }
         let variant = key.variant(&names, request).map_err(|_| SkipReason::KeyTooLong)?;
-        let others: Vec<_> = known
-            .iter()
-            .flat_map(|index| index.alive(clock.now()))
-            .filter(|other| other.key != variant)
-            .cloned()
-            .collect();
+        let others: Vec<_> =
+            known.iter().flat_map(|index| index.alive(now)).filter(|other| other.key != variant).cloned().collect();
         if others.len() >= MAX_VARIANTS {
             return Err(SkipReason::Variants);
         }
@@ -110,11 +109,11 @@ impl Variant {
 }
 
 impl Job {
-    pub(super) fn place(&self, plan: &Plan) -> Result<Place, SkipReason> {
+    /// `now`: when the response came.
+    pub(super) fn place(&self, plan: &Plan, now: SystemTime) -> Result<Place, SkipReason> {
         let flight = self.flight.clone().ok_or(SkipReason::KeyTooLong)?;
         let (tally, key) = (Arc::clone(&self.asked.tally), self.asked.key.clone());
-        let place =
-            Place::of(tally, key, flight, &plan.vary, self.index.as_ref(), &self.varied(plan), &*self.core.clock)?;
+        let place = Place::of(tally, key, flight, &plan.vary, self.index.as_ref(), &self.varied(plan), now)?;
         Ok(place.for_plan(plan))
     }
 
@@ -134,7 +133,7 @@ impl Job {
         self.asked.policy.hide_tags(&mut headers);
         StoredHead {
             status: head.status,
-            headers: fitted(headers),
+            headers: fitted(&headers),
             has_status_place,
             nominated,
             began: self.began,

@@ -115,7 +115,7 @@ impl Job {
         let tags = freshened(&stored.head.tags, &self.tags(&head));
         let (head, verdict) = self.freshened(&stored, head, &exchange);
         let reason = match verdict {
-            Storability::Store(plan) => match self.place(&plan) {
+            Storability::Store(plan) => match self.place(&plan, exchange.response_time) {
                 Ok(place) => {
                     self.release_unless_shareable(&plan);
                     let stored = self.confirmed(stored, &head, &plan, exchange, tags);
@@ -178,7 +178,7 @@ impl Job {
             let (head, verdict) = self.freshened(&stored, copy, &exchange);
             match verdict {
                 Storability::Store(plan) => {
-                    if let Ok(place) = self.place(&plan) {
+                    if let Ok(place) = self.place(&plan, exchange.response_time) {
                         let stored = self.confirmed(stored, &head, &plan, exchange, tags);
                         let kept = self.keep(place, stored);
                         self.patience.told(kept).await;

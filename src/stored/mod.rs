@@ -13,7 +13,6 @@ pub(crate) mod raised;
 mod staleness;
 
 use std::{
-    cell::Cell,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -209,7 +208,7 @@ impl fmt::Debug for StoredResponse {
 /// line after theirs.
 pub(crate) fn places_before(fields: &HeaderMap) -> (HeaderMap, bool) {
     let has_status_place = !fields.contains_key(status::CACHE_STATUS);
-    let mut headers = SCRATCH.take();
+    let mut headers = HeaderMap::new();
     // One more for `Date`, which may be missing. Whether there is as much room shows when they are added.
     let _ = headers.try_reserve(fields.len().saturating_add(3));
     headers.insert(header::AGE, HeaderValue::from_static("0"));
@@ -227,28 +226,13 @@ pub(crate) fn compact(mut fields: HeaderMap) -> HeaderMap {
             *value = twin;
         }
     }
-    fitted(fields)
+    fitted(&fields)
 }
 
 /// The same fields without room to spare, as a clone has none.
-pub(crate) fn fitted(mut fields: HeaderMap) -> HeaderMap {
-    let fitted = fields.clone();
-    // The capacity says nothing of the lines of a field beyond its first.
-    if fields.capacity().max(fields.len()) <= MOST_SCRATCH {
-        fields.clear();
-        SCRATCH.set(fields);
-    }
-    fitted
+pub(crate) fn fitted(fields: &HeaderMap) -> HeaderMap {
+    fields.clone()
 }
-
-thread_local! {
-    /// The room in which fields are put together.
-    static SCRATCH: Cell<HeaderMap> = Cell::new(HeaderMap::new());
-}
-
-/// How many fields there is room for between two responses, at most: a clone has a table for as many, however few it
-/// holds, and `BYTES_PER_FIELD` has to cover that.
-const MOST_SCRATCH: usize = 24;
 
 /// What a header map without room to spare takes: its entries, its table, and the text of its fields.
 fn fields_bytes(headers: &HeaderMap) -> usize {
@@ -312,7 +296,7 @@ mod tests {
             let fields = testing::headers(&names.iter().map(|name| (name.as_str(), "1")).collect::<Vec<_>>());
             let (mut headers, _) = places_before(&fields);
             headers.extend(fields);
-            fitted(headers)
+            fitted(&headers)
         };
         for most in 0..=many.len() {
             kept(&many[..most]);
@@ -323,21 +307,5 @@ mod tests {
 
             assert!(taken <= fields_bytes(&kept) as u64, "{taken} bytes after {most} fields");
         }
-    }
-
-    #[test]
-    fn what_a_thread_holds_between_two_responses_is_bounded_however_often_a_field_is_there() {
-        let mut fields = HeaderMap::new();
-        for _ in 0..10_000 {
-            fields.append(header::LINK, HeaderValue::from_static("</a>"));
-        }
-
-        let held = allocation_counter::measure(|| {
-            let (mut headers, _) = places_before(&HeaderMap::new());
-            headers.extend(fields.clone());
-            drop(fitted(headers));
-        });
-
-        assert!(held.bytes_current <= (2 * MOST_SCRATCH * BYTES_PER_FIELD) as i64, "{} bytes", held.bytes_current);
     }
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
@@ -23,29 +24,16 @@ use crate::common::get_with;
 
 type Chunk = Result<Frame<Bytes>, std::io::Error>;
 
-/// A small generator, so that a run can be repeated with its seed.
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 /// Says in every chunk for whom it was made; what it does besides is chance.
 async fn answer(
     request: Request<Empty<Bytes>>,
-    mut dice: Dice,
+    mut dice: Rng,
 ) -> Result<Response<impl http_body::Body<Data = Bytes, Error = std::io::Error>>, Infallible> {
-    for _ in 0..dice.roll(4) {
+    for _ in 0..dice.u64(..4) {
         tokio::task::yield_now().await;
     }
     let field = |name| request.headers().get(name).map_or("-", |value| value.to_str().unwrap());
-    let (code, control) = match dice.roll(12) {
+    let (code, control) = match dice.u64(..12) {
         0 => (500, "max-age=60"),
         1 => (200, "private"),
         2 => (200, "max-age=0"),
@@ -54,12 +42,12 @@ async fn answer(
     };
     let (language, cookie) = (field("accept-language"), field("cookie"));
     let line = format!("{} {language} {cookie} {control};", request.uri().path());
-    let (is_broken, is_late) = (dice.roll(12) == 0, dice.roll(2) == 0);
+    let (is_broken, is_late) = (dice.u64(..12) == 0, dice.u64(..2) == 0);
     let mut response = Response::builder().status(code).header("vary", "accept-language");
     if !control.is_empty() {
         response = response.header("cache-control", control);
     }
-    if dice.roll(2) == 0 {
+    if dice.u64(..2) == 0 {
         response = response.header("content-length", line.len() * 3);
     }
     let chunks = stream::iter(0..3).then(move |index| {
@@ -80,7 +68,7 @@ async fn answer(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_happens_each_answer_is_legal_and_comes() {
     let seeds = Arc::new(AtomicU64::new(0x5eed));
-    let origin = service_fn(move |request| answer(request, Dice(seeds.fetch_add(0x9e37_79b9, Ordering::Relaxed) | 1)));
+    let origin = service_fn(move |request| answer(request, Rng::with_seed(seeds.fetch_add(1, Ordering::Relaxed))));
     let layer = CacheLayer::builder(MemoryStore::with_max_bytes(1 << 20))
         .policy(Policy::new().default_freshness(Duration::from_millis(2)))
         .build()
@@ -88,18 +76,18 @@ async fn whatever_happens_each_answer_is_legal_and_comes() {
     let cache = layer.layer(origin);
     let mut clients = JoinSet::new();
     for client in 1..=32 {
-        let (mut cache, mut dice) = (cache.clone(), Dice(client << 32 | 0x9abc_def1));
+        let (mut cache, mut dice) = (cache.clone(), Rng::with_seed(client));
         clients.spawn(async move {
             for _ in 0..2_000 {
-                let path = format!("/{}", dice.roll(3));
-                let language = ["de", "en"][usize::try_from(dice.roll(2)).unwrap()];
-                let user = ["a=1", "a=2"][usize::try_from(dice.roll(2)).unwrap()];
+                let path = format!("/{}", dice.u64(..3));
+                let language = if dice.bool() { "de" } else { "en" };
+                let user = if dice.bool() { "a=1" } else { "a=2" };
                 let mut fields = vec![("accept-language", language)];
-                if dice.roll(4) == 0 {
+                if dice.u64(..4) == 0 {
                     fields.push(("cookie", user));
                 }
                 let asked = cache.call(get_with(&path, &fields));
-                if dice.roll(4) == 0 {
+                if dice.u64(..4) == 0 {
                     // A client that leaves at its first wait.
                     let _ = tokio::time::timeout(Duration::ZERO, asked).await;
                     continue;

@@ -25,9 +25,9 @@ impl<T: Clone> Follower<T> {
     pub(crate) async fn landing(&self, deadline: Instant) -> Landing<T> {
         let changed = self.flight.changed.notified();
         tokio::pin!(changed);
-        // In the queue before the look, so that no change falls between the two.
-        changed.as_mut().enable();
         loop {
+            // In the queue before the look, so that no change falls between the two.
+            changed.as_mut().enable();
             if let Some(landing) = self.look() {
                 return landing;
             }
@@ -39,7 +39,6 @@ impl<T: Clone> Follower<T> {
                 return landing;
             }
             changed.set(self.flight.changed.notified());
-            changed.as_mut().enable();
         }
     }
 
@@ -55,7 +54,8 @@ impl<T: Clone> Follower<T> {
 
     /// Remembers that waiting for this key was in vain.
     pub(crate) fn mark(&self) {
-        self.flight.collapser.mark(&self.flight.key, self.flight.settings.marker_lifetime, monotonic());
+        let flight = &self.flight;
+        flight.shard().mark(flight.hash, flight.settings.marker_lifetime, monotonic());
     }
 
     fn look(&self) -> Option<Landing<T>> {
@@ -79,7 +79,7 @@ impl<T: Clone> Drop for Follower<T> {
         if self.flight.followers.fetch_sub(1, Ordering::Relaxed) > 1 {
             return;
         }
-        let mut shard = self.flight.collapser.shard(&self.flight.key);
+        let mut shard = self.flight.shard();
         let mut state = self.flight.state();
         if matches!(state.phase, Phase::Vacant) && self.flight.followers() == 0 {
             // Nobody is left to take over.

@@ -234,7 +234,7 @@ fn usual(line: &[u8]) -> Option<(Said, Option<usize>)> {
             b"X" => said.stale = true,
             // The greatest may be one that is too great.
             [b'c', cas @ ..] if said.cas.is_none() => said.cas = Some(digits(cas).filter(|cas| *cas < u64::MAX)?),
-            [b'O', token @ ..] if said.token.is_none() => said.token = Some(hex(token)?),
+            [b'O', token @ ..] if said.token.is_none() => said.token = Some(read_token(token).ok()?),
             _ => return None,
         }
     }
@@ -259,21 +259,6 @@ fn unusual(line: &[u8], response: MetaResponse) -> Result<(Said, Option<usize>),
 
 fn value_length(word: &[u8]) -> Option<usize> {
     usize::try_from(digits(word)?).ok().filter(|length| *length <= LONGEST_VALUE)
-}
-
-/// A number as ours are written.
-fn hex(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 16 {
-        return None;
-    }
-    digits.iter().try_fold(0, |number, digit| {
-        let digit = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(digit))
-    })
 }
 
 fn read_token(token: &[u8]) -> Result<u64, Fault> {

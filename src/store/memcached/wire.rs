@@ -5,7 +5,7 @@
 //! connection takes a line and a value of any length, gives the same tokens to each batch, and answers one batch before
 //! it writes the next.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use bytes::Bytes;
 use memcache::exp::{Error, MetaCommand, MetaOp};
@@ -97,21 +97,10 @@ pub(super) fn get(key: &str, vivify: Option<u32>, token: u64) -> Result<Vec<u8>,
     line.extend_from_slice(key.as_bytes());
     line.extend_from_slice(b" v c");
     if let Some(seconds) = vivify {
-        line.extend_from_slice(format!(" N{}", relative(seconds)).as_bytes());
+        write!(line, " N{}", relative(seconds))?;
     }
-    line.extend_from_slice(b" O");
-    push_hex(&mut line, token);
-    line.extend_from_slice(LINE_END);
+    write!(line, " O{token:x}\r\n")?;
     Ok(line)
-}
-
-/// Appends a number without leading zeroes, as `{:x}` would.
-fn push_hex(line: &mut Vec<u8>, number: u64) {
-    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    for place in (0..digits).rev() {
-        let digit = number >> (4 * place) & 0xf;
-        line.push(DIGITS[usize::try_from(digit).unwrap_or(0)]);
-    }
 }
 
 /// The line of `ms`; the value and a [`LINE_END`] follow it.
@@ -183,8 +172,6 @@ const USUAL_LINE: usize = 128;
 
 /// Of `mg`, with all that is not the key.
 const LONGEST_FLAGS: usize = 48;
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

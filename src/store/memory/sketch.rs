@@ -10,7 +10,10 @@
 //! So the moment comes early: fillers without weight go in, then a few of them weigh more than there is room for, and all
 //! leave before anything is stored. They hold nothing, and nobody can ask for them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{Hashes, Held, HeldCache};
 use crate::stored::{Kind, Marker, Stored};
@@ -21,7 +24,10 @@ pub(super) const FILLER: u64 = 0;
 /// Has the sketch made for as many responses as there may be room for.
 pub(super) fn prepare(held: &HeldCache, hashes: &Hashes, max_bytes: u64) {
     let Some(fillers) = Fillers::of(max_bytes) else { return };
-    let key = |number: u64| hashes.keep(format!("\0{number}").into());
+    let key = |number: u64| {
+        let text = Arc::from(format!("\0{number}"));
+        hashes.of(&text).kept(&text)
+    };
     (0..fillers.count).for_each(|number| held.insert(key(number), filler(0)));
     held.run_pending_tasks();
     // So few that moka does not look before all of them weigh what they should. Where it does, because this thread had to

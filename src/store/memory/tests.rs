@@ -192,12 +192,9 @@ fn what_is_asked_for_often_stays() {
             Some(*sum)
         })
         .collect();
-    let (mut random, mut hits) = (7_u64, 0);
+    let (mut random, mut hits) = (fastrand::Rng::with_seed(7), 0);
     for number in 0..100_000 {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let popularity = random as f64 / u64::MAX as f64 * sums[keys.len() - 1];
+        let popularity = random.f64() * sums[keys.len() - 1];
         let key = &keys[sums.partition_point(|sum| *sum < popularity).min(keys.len() - 1)];
         // The cache asks three times before it forwards.
         if is_there(&store, key) {

@@ -9,6 +9,7 @@ use std::{
     task::Poll,
 };
 
+use fastrand::Rng;
 use futures_util::future::join_all;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -209,16 +210,6 @@ async fn two_connections_share_the_keys() {
     assert_eq!(connections.made(), 2);
 }
 
-/// Numbers that look random, the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
-
 /// Polls `future` as often as that, with others at work in between; drops it then.
 async fn abandoned<T>(future: impl Future<Output = T>, polls: u64) -> Option<T> {
     let mut future = std::pin::pin!(future);
@@ -241,17 +232,17 @@ async fn callers_who_leave_at_any_moment_mispair_no_reply_and_cut_no_connection(
     let tasks = (0..TASKS).map(|number| {
         let server = server.clone();
         Handle::current().spawn(async move {
-            let (mut dice, mut found) = (Dice(number), 0);
+            let (mut dice, mut found) = (Rng::with_seed(number), 0);
             for _ in 0..EACH {
-                let key = format!("key-{}", dice.below(200));
+                let key = format!("key-{}", dice.u64(..200));
                 let stored = Bytes::from(format!("value of {key};").repeat(20));
-                let polls = dice.below(6);
-                match dice.below(4) {
+                let polls = dice.u64(..6);
+                match dice.u64(..4) {
                     0 => drop(abandoned(server.set(&key, vec![stored], 60, None), polls).await),
                     1 => drop(abandoned(server.delete(&key, None), polls).await),
                     _ => {
                         // Some stay, however fast the others are gone.
-                        let polls = if dice.below(8) == 0 { u64::MAX } else { polls };
+                        let polls = if dice.u64(..8) == 0 { u64::MAX } else { polls };
                         let got = abandoned(server.get(&key, None), polls).await.map(Result::unwrap);
                         if let Some(got @ Got::Value { .. }) = got {
                             assert_eq!(value(&got), stored);
