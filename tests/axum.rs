@@ -29,7 +29,7 @@ use hyper_util::{
 };
 use microcache::{CacheLayer, CollapseLayer, KeySpec, MemoryStore, Policy};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
-use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
+use tower::{ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, make::Shared};
 
 fn layer() -> CacheLayer {
     let policy = Policy::new().default_freshness(Duration::from_secs(3_600));
@@ -86,6 +86,33 @@ async fn a_service_builder_stack_with_a_limit_inside_the_cache() {
     for (_, body) in futures_util::future::join_all(asked).await {
         assert_eq!(body, "call 0");
     }
+}
+
+#[tokio::test]
+async fn in_front_of_a_router_paths_are_whole_and_a_hit_is_not_routed() {
+    let (pears, plums, routed) = (Arc::default(), Arc::default(), Arc::new(AtomicUsize::new(0)));
+    let list = |calls| Router::new().route("/list", counted(calls));
+    let count = Arc::clone(&routed);
+    let app = Router::new().nest("/a", list(&pears)).nest("/b", list(&plums));
+    let app = ServiceBuilder::new()
+        .map_response(IntoResponse::into_response)
+        .layer(layer())
+        .map_request(move |request: Request<Body>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            request
+        })
+        .service(app);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(axum::serve(listener, Shared::new(app)).into_future());
+
+    for path in ["/a/list", "/b/list", "/a/list", "/b/list"] {
+        assert_eq!(fetch(&address, "GET", path).await.collect().await.unwrap().to_bytes(), "call 0");
+    }
+
+    assert_eq!([&pears, &plums].map(|calls| calls.load(Ordering::SeqCst)), [1, 1]);
+    assert_eq!(routed.load(Ordering::SeqCst), 2);
+    server.abort();
 }
 
 #[tokio::test]

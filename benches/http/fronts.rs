@@ -33,7 +33,8 @@ impl Fronts {
         fronts.add("axum, static `Bytes`", None, |address| Ok(server("static", address, work)))?;
         fronts.add("axum, no cache", None, |address| Ok(server("bare", address, work)))?;
         fronts.add("axum + microcache", None, |address| Ok(server("cached", address, work)))?;
-        fronts.add("the same, `stale_while_revalidate`", None, |address| Ok(server("swr", address, work)))?;
+        fronts.add("the same, around the router", None, |address| Ok(server("around", address, work)))?;
+        fronts.add("axum + microcache, `stale_while_revalidate`", None, |address| Ok(server("swr", address, work)))?;
         let (origin, dir) = (fronts.all[BARE].address, fronts.dir.clone());
         fronts.add("nginx `proxy_cache` in front of axum", Some(BARE), |address| {
             nginx(address, origin, dir.join("nginx"), "off")
@@ -135,7 +136,7 @@ const SERVER_CORE: usize = 0;
 // Their places among all.
 const BARE: usize = 1;
 pub const CACHED: usize = 2;
-pub const NGINX: usize = 4;
-pub const NGINX_OPEN: usize = 5;
-pub const VARNISH: usize = 6;
-pub const PROXY: usize = 7;
+pub const NGINX: usize = 5;
+pub const NGINX_OPEN: usize = 6;
+pub const VARNISH: usize = 7;
+pub const PROXY: usize = 8;

@@ -2,7 +2,7 @@
 //! ready. One worker thread.
 //!
 //! ```text
-//! server bare|static|static-cached|cached|swr ADDRESS WORK
+//! server bare|static|static-cached|cached|around|swr ADDRESS WORK
 //! server calibrate                            # how much WORK is two milliseconds here
 //! ```
 
@@ -15,22 +15,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::State, routing::get};
+use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use bytes::Bytes;
-use microcache::{CacheHandle, CacheLayer, MemoryStore, Policy};
+use microcache::{Cache, CacheHandle, CacheLayer, MemoryStore, Policy};
 use tokio::net::TcpListener;
+use tower::{Layer, ServiceBuilder, make::Shared};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["calibrate"] => println!("{}", calibrated()),
         [mode, address, work] => serve(mode, address, work.parse().expect("WORK is a number")),
-        _ => panic!("usage: server bare|static|static-cached|cached|swr ADDRESS WORK, or server calibrate"),
+        _ => panic!("usage: server bare|static|static-cached|cached|around|swr ADDRESS WORK, or server calibrate"),
     }
 }
 
 fn serve(mode: &str, address: &str, work: u64) {
     let handler = Handler { work, calls: Arc::default(), page: Bytes::from(vec![b'x'; PAGE_BYTES]) };
+    if mode == "around" {
+        let app = ServiceBuilder::new().map_response(IntoResponse::into_response).service(around(&handler));
+        return run(address, async |listener| axum::serve(listener, Shared::new(app)).await.unwrap());
+    }
     let app = match mode {
         "static" => ready(&handler).merge(counts(&handler, None)),
         "static-cached" => cached(&handler, ready(&handler), Policy::new()),
@@ -39,17 +44,26 @@ fn serve(mode: &str, address: &str, work: u64) {
         "swr" => cached(&handler, pages(&handler), Policy::new().stale_while_revalidate(Duration::from_secs(1))),
         _ => panic!("there is no mode `{mode}`"),
     };
+    run(address, async |listener| axum::serve(listener, app).await.unwrap());
+}
+
+fn run(address: &str, serve: impl AsyncFnOnce(TcpListener)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let listener = TcpListener::bind(address).await.unwrap();
-        axum::serve(listener, app).await.unwrap();
-    });
+    runtime.block_on(async { serve(TcpListener::bind(address).await.unwrap()).await });
 }
 
 fn cached(handler: &Handler, pages: Router, policy: Policy) -> Router {
     let layer = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).with_policy(policy);
     let handle = layer.handle();
     pages.layer(layer).merge(counts(handler, Some(handle)))
+}
+
+/// The cache in front of the whole router, so that a hit is not routed.
+fn around(handler: &Handler) -> Cache<Router> {
+    let policy = Policy::new().bypass_when(|head| head.uri().path() == COUNTS);
+    let layer = CacheLayer::new(MemoryStore::with_max_bytes(64 << 20)).with_policy(policy);
+    let handle = layer.handle();
+    layer.layer(pages(handler).merge(counts(handler, Some(handle))))
 }
 
 /// The answer is there before it is asked for.
@@ -74,7 +88,7 @@ fn counts(handler: &Handler, cache: Option<CacheHandle>) -> Router {
         });
         format!("{answered} {calls}")
     };
-    Router::new().route("/-/counts", get(told))
+    Router::new().route(COUNTS, get(told))
 }
 
 #[derive(Clone)]
@@ -109,6 +123,7 @@ fn calibrated() -> u64 {
     PROBE * HANDLER_NANOS / tries.min().unwrap_or(HANDLER_NANOS)
 }
 
+const COUNTS: &str = "/-/counts";
 const PAGE_BYTES: usize = 1 << 10;
 const HANDLER_NANOS: u64 = 2_000_000;
 const PROBE: u64 = 200_000;
