@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{from_bytes, shapes::Shape, to_bytes};
-use crate::stored::{compact, interned};
+use crate::stored::compact;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Line<'a> {
@@ -18,6 +18,11 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn name(&self) -> &'a [u8] {
         self.name.0
+    }
+
+    /// The value, unless it is sensitive: such a one is kept nowhere else.
+    pub(super) fn shareable(&self) -> Option<&'a [u8]> {
+        (!self.value.is_sensitive).then_some(self.value.bytes.0)
     }
 }
 
@@ -68,11 +73,7 @@ pub(super) fn lines<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a He
 /// [`header_map`].
 pub(super) fn response_fields(lines: &[Line<'_>], kept: Option<&Bytes>) -> Option<HeaderMap> {
     let Some(shape) = Shape::of(lines) else { return header_map(lines, kept).map(compact) };
-    shape.fill(lines, |line, has_few_values| {
-        let twin =
-            if has_few_values && !line.value.is_sensitive { interned::twin_of_text(line.value.bytes.0) } else { None };
-        twin.or_else(|| line.value.read(kept))
-    })
+    shape.fill(lines, |line| line.value.read(kept))
 }
 
 /// None if no message can have these lines. With `kept`, which they are part of, their values are slices of that.

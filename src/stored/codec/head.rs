@@ -77,14 +77,13 @@ pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
     let head: Head<'_> = from_bytes(bytes)?;
     let StalenessInMillis { is_forbidden, while_revalidate, if_error, is_immutable } = head.staleness;
     let fields = response_fields(&head.fields, kept)?;
-    let names = sorted_names(&head.nominated)?;
     // Nothing is confirmed before it is there.
     (has_places(&fields, head.has_status_place) && head.brought <= head.began).then_some(())?;
     Some(StoredHead {
         status: StatusCode::from_u16(head.status).ok()?,
         headers: fields,
         has_status_place: head.has_status_place,
-        nominated: Nominated::new(&names, &header_map(&head.nominated_lines, None)?),
+        nominated: nominated(&head.nominated, &head.nominated_lines)?,
         began: units::time(head.began)?,
         brought: units::time(head.brought)?,
         response_time: units::time(head.response_time)?,
@@ -102,6 +101,14 @@ pub(super) fn read(bytes: &[u8], kept: Option<&Bytes>) -> Option<StoredHead> {
     })
 }
 
+fn nominated(names: &[&str], lines: &[Line<'_>]) -> Option<Nominated> {
+    // Most have none.
+    if names.is_empty() && lines.is_empty() {
+        return Some(Nominated::default());
+    }
+    Some(Nominated::new(&sorted_names(names)?, &header_map(lines, None)?))
+}
+
 /// Tags as they are compared: sorted, each once.
 fn tags(tags: &[&str]) -> Option<Arc<[Box<str>]>> {
     if tags.is_empty() {
@@ -115,7 +122,8 @@ fn tags(tags: &[&str]) -> Option<Arc<[Box<str>]>> {
 /// Whether a hit finds its places: `Age` once and first, and `Cache-Status`, if it has one, once and second. Otherwise
 /// it would write over another field, or leave an age that is not true (RFC 9111 §5.1).
 fn has_places(fields: &HeaderMap, has_status_place: bool) -> bool {
-    let once = |name| fields.get_all(name).iter().count() == 1;
+    let each_once = fields.len() == fields.keys_len();
+    let once = |name| each_once || fields.get_all(name).iter().count() == 1;
     let mut names = fields.keys();
     names.next() == Some(&header::AGE)
         && once(&header::AGE)

@@ -14,8 +14,8 @@ use crate::stored::interned;
 pub(super) struct Shape {
     /// The names in order, without their values.
     names: HeaderMap,
-    /// For each name, whether its values are worth a twin.
-    has_few_values: Box<[bool]>,
+    /// For each name whose values are worth a twin, the first of them: mostly, it is the only one.
+    twins: Box<[Option<OnceLock<HeaderValue>>]>,
 }
 
 impl Shape {
@@ -49,9 +49,9 @@ impl Shape {
             return None;
         }
         let names: HeaderMap = names.keys().map(|name| (as_static(name), no_value.clone())).collect();
-        let has_few_values = names.keys().map(interned::has_few_values).collect();
+        let twins = names.keys().map(|name| interned::has_few_values(name).then(OnceLock::new)).collect();
         // A clone has no room to spare.
-        Some(Self { names: names.clone(), has_few_values })
+        Some(Self { names: names.clone(), twins })
     }
 
     fn is_of(&self, lines: &[Line<'_>]) -> bool {
@@ -59,19 +59,29 @@ impl Shape {
             && self.names.keys().zip(lines).all(|(name, line)| name.as_str().as_bytes() == line.name())
     }
 
-    /// A map of these lines, whose shape this is, with the values that `value` makes of them. It is told whether that is
-    /// worth a twin.
+    /// A map of these lines, whose shape this is. Where many responses share a value it is static, else what `value`
+    /// makes of the line.
     pub(super) fn fill(
         &self,
         lines: &[Line<'_>],
-        value: impl Fn(&Line<'_>, bool) -> Option<HeaderValue>,
+        value: impl Fn(&Line<'_>) -> Option<HeaderValue>,
     ) -> Option<HeaderMap> {
         let mut fields = self.names.clone();
-        for ((place, line), has_few_values) in fields.values_mut().zip(lines).zip(&self.has_few_values) {
-            *place = value(line, *has_few_values)?;
+        for ((place, line), first) in fields.values_mut().zip(lines).zip(&self.twins) {
+            *place = first.as_ref().and_then(|first| twin(first, line.shareable()?)).or_else(|| value(line))?;
         }
         Some(fields)
     }
+}
+
+/// The static value of this text, if it has one: often it is the first.
+fn twin(first: &OnceLock<HeaderValue>, text: &[u8]) -> Option<HeaderValue> {
+    if let Some(first) = first.get().filter(|first| first.as_bytes() == text) {
+        return Some(first.clone());
+    }
+    let twin = interned::twin_of_text(text)?;
+    first.get_or_init(|| twin.clone());
+    Some(twin)
 }
 
 /// The same, of which no references are counted.
@@ -103,12 +113,13 @@ mod tests {
         let [one, other] = [fields::lines(&one), fields::lines(&other)];
         let shape = Shape::of(&one).unwrap();
         assert!(std::ptr::eq(shape, Shape::of(&other).unwrap()));
-        assert_eq!(*shape.has_few_values, [false, true, false]);
 
-        let made = shape.fill(&other, |line, _| HeaderValue::from_bytes(line.name()).ok()).unwrap();
+        for (lines, server) in [(&one, "1"), (&other, "2"), (&one, "1")] {
+            let made = shape.fill(lines, |line| HeaderValue::from_bytes(line.name()).ok()).unwrap();
 
-        let expected = headers(&[("x-shape", "x-shape"), ("server", "server"), ("etag", "etag")]);
-        assert!(made.iter().eq(expected.iter()), "{made:?}");
+            let expected = headers(&[("x-shape", "x-shape"), ("server", server), ("etag", "etag")]);
+            assert!(made.iter().eq(expected.iter()), "{made:?}");
+        }
     }
 
     #[test]
