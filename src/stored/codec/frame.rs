@@ -17,15 +17,23 @@ pub(super) struct Frame<'a> {
     pub(super) head: &'a [u8],
     pub(super) body: &'a [u8],
     pub(super) trailers: &'a [u8],
+    /// The start of its seal.
+    pub(super) seal: u64,
 }
 
 impl<'a> Frame<'a> {
     /// Takes apart what stands between the flags and the seal.
-    pub(super) fn read(mut rest: &'a [u8]) -> Option<Self> {
+    pub(super) fn read(mut rest: &'a [u8], seal: &[u8]) -> Option<Self> {
         let key = section(&mut rest)?;
         let kind = *rest.split_off_first()?;
-        let frame =
-            Self { key, kind, head: section(&mut rest)?, body: section(&mut rest)?, trailers: section(&mut rest)? };
+        let frame = Self {
+            key,
+            kind,
+            head: section(&mut rest)?,
+            body: section(&mut rest)?,
+            trailers: section(&mut rest)?,
+            seal: u64::from_be_bytes(*seal.first_chunk()?),
+        };
         rest.is_empty().then_some(frame)
     }
 }

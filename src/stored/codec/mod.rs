@@ -23,6 +23,7 @@
 mod fields;
 mod frame;
 mod head;
+mod heads;
 mod index;
 mod marker;
 mod raised;
@@ -39,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     frame::{FENCES, Frame, INDEX, MAGIC, MARKER, RESPONSE, VERSION},
+    heads::Heads,
     seal::Seal,
 };
 use super::{Kind, Stored, StoredBody, StoredResponse, raised::Raised};
@@ -48,6 +50,7 @@ use crate::key::CacheKey;
 #[derive(Clone)]
 pub(crate) struct Codec {
     seal: Seal,
+    heads: Arc<Heads>,
 }
 
 /// A frame in pieces, so that the body is not copied.
@@ -77,13 +80,17 @@ pub(crate) enum DecodeError {
 
 impl Codec {
     /// Frames with a checksum: against accidents, not against somebody who can write to the store.
-    pub(crate) const fn plain() -> Self {
-        Self { seal: Seal::Checksum }
+    pub(crate) fn plain() -> Self {
+        Self::with(Seal::Checksum)
     }
 
     /// Frames that only those who have this key can make.
-    pub(crate) const fn sealed_with(key: [u8; 32]) -> Self {
-        Self { seal: Seal::Keyed(key) }
+    pub(crate) fn sealed_with(key: [u8; 32]) -> Self {
+        Self::with(Seal::Keyed(key))
+    }
+
+    fn with(seal: Seal) -> Self {
+        Self { seal, heads: Arc::new(Heads::new()) }
     }
 
     /// The frame for this key. The body in it is the one that is stored, not a copy.
@@ -113,12 +120,12 @@ impl Codec {
         EncodedParts { parts: [start.into(), body, end.into()] }
     }
 
-    /// What is stored under this key, from its frame. The body is a slice of `bytes`, and so are the values of fields
+    /// What is stored under this key, from its frame. The body is a slice of `bytes`, and so may be the values of fields
     /// beside one; all else is copied.
     pub(crate) fn decode(&self, key: &CacheKey, bytes: &Bytes) -> Result<Stored, DecodeError> {
         let frame = self.read(key, bytes)?;
         match frame.kind {
-            RESPONSE => response(&frame, bytes).map(Kind::Response),
+            RESPONSE => self.response(&frame, bytes).map(Kind::Response),
             _ if !frame.body.is_empty() || !frame.trailers.is_empty() => None,
             INDEX => index::read(key, frame.head).map(Kind::Variants),
             MARKER => marker::read(frame.head).map(Kind::Marker),
@@ -136,12 +143,13 @@ impl Codec {
     }
 
     fn read<'a>(&self, key: &CacheKey, bytes: &'a [u8]) -> Result<Frame<'a>, DecodeError> {
-        let frame = Frame::read(self.open(bytes)?).ok_or(DecodeError::Malformed)?;
+        let (frame, seal) = self.open(bytes)?;
+        let frame = Frame::read(frame, seal).ok_or(DecodeError::Malformed)?;
         if frame.key == key.as_str().as_bytes() { Ok(frame) } else { Err(DecodeError::OtherKey) }
     }
 
-    /// What stands between the flags and the seal, once that is verified.
-    fn open<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+    /// What stands between the flags and the seal, and the seal, once that is verified.
+    fn open<'a>(&self, bytes: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), DecodeError> {
         let flags = match bytes.strip_prefix(&MAGIC).ok_or(DecodeError::Magic)? {
             [VERSION, flags, ..] => *flags,
             [VERSION] | [] => return Err(DecodeError::Malformed),
@@ -158,7 +166,16 @@ impl Codec {
         if !self.seal.verify(frame, mark) {
             return Err(DecodeError::Checksum);
         }
-        frame::after_prelude(frame).ok_or(DecodeError::Malformed)
+        Ok((frame::after_prelude(frame).ok_or(DecodeError::Malformed)?, mark))
+    }
+
+    fn response(&self, frame: &Frame<'_>, bytes: &Bytes) -> Option<StoredResponse> {
+        let body = bytes.slice_ref(frame.body);
+        // Where a body keeps the bytes, they are there for the values of the fields, too.
+        let kept = (!body.is_empty()).then_some(bytes);
+        let head = self.heads.read(frame.seal, frame.head, kept)?;
+        let trailers = fields::read_trailers(frame.trailers)?.map(Arc::new);
+        Some(StoredResponse::new(head, StoredBody { bytes: body, trailers }))
     }
 }
 
@@ -191,15 +208,6 @@ impl fmt::Display for DecodeError {
 }
 
 impl Error for DecodeError {}
-
-fn response(frame: &Frame<'_>, bytes: &Bytes) -> Option<StoredResponse> {
-    let body = bytes.slice_ref(frame.body);
-    // Where a body keeps the bytes, they are there for the values of the fields, too.
-    let kept = (!body.is_empty()).then_some(bytes);
-    let head = Arc::new(head::read(frame.head, kept)?);
-    let trailers = fields::read_trailers(frame.trailers)?.map(Arc::new);
-    Some(StoredResponse::new(head, StoredBody { bytes: body, trailers }))
-}
 
 fn to_bytes(value: &impl Serialize) -> Vec<u8> {
     // Can not fail: a vector takes all that is written, and every sequence knows its length.
