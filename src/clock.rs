@@ -1,6 +1,14 @@
 //! The time. The only caller of `now()`: every decision takes the time as an argument.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{Sleep, sleep};
 
 /// Tells the cache what time it is.
 ///
@@ -19,7 +27,7 @@ use std::{fmt, time::SystemTime};
 ///     }
 /// }
 ///
-/// let noon = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(43_200);
+/// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(43_200);
 /// assert_eq!(microcache::Clock::now(&Frozen(noon)), noon);
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -51,8 +59,25 @@ pub(crate) fn monotonic() -> tokio::time::Instant {
 }
 
 /// So much later, or as late as any wait can be: what a setting asks for may be more than an instant can hold.
-pub(crate) fn later(now: tokio::time::Instant, by: std::time::Duration) -> tokio::time::Instant {
+pub(crate) fn later(now: tokio::time::Instant, by: Duration) -> tokio::time::Instant {
     now.checked_add(by).unwrap_or_else(|| now + FAR)
+}
+
+/// What comes of it within `limit`, and what is left of that. What need not wait needs no timer, and so no runtime.
+pub(crate) async fn in_time<T>(limit: Duration, asked: impl Future<Output = T>) -> (Option<T>, Duration) {
+    let (mut asked, mut timer) = (pin!(asked), pin!(None::<Sleep>));
+    let told = poll_fn(|cx| {
+        if let Poll::Ready(told) = asked.as_mut().poll(cx) {
+            return Poll::Ready(Some(told));
+        }
+        if timer.is_none() && !limit.is_zero() {
+            timer.set(Some(sleep(limit)));
+        }
+        timer.as_mut().as_pin_mut().map_or(Poll::Ready(None), |timer| timer.poll(cx).map(|()| None))
+    });
+    let told = told.await;
+    let left = timer.as_ref().as_pin_ref().map(|timer| timer.deadline().saturating_duration_since(monotonic()));
+    (told, left.unwrap_or(limit))
 }
 
 /// Nanoseconds since 1970. Times before that and after 2554 are the nearest that there is.
@@ -62,12 +87,12 @@ pub(crate) fn nanos(time: SystemTime) -> u64 {
 }
 
 /// Thirty years, as tokio has it.
-const FAR: std::time::Duration = std::time::Duration::from_secs(86_400 * 365 * 30);
+const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// A clock that moves only when it is told to.
 ///
 /// ```
-/// use std::time::Duration;
+/// use Duration;
 /// use microcache::{Clock, ManualClock};
 ///
 /// let clock = ManualClock::new();
@@ -86,12 +111,12 @@ impl ManualClock {
     /// A clock that starts at a fixed whole second (2020-09-13T12:26:40Z).
     #[must_use]
     pub fn new() -> Self {
-        let start = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
         Self { now: std::sync::Arc::new(std::sync::Mutex::new(start)) }
     }
 
     /// Moves the clock forward; every clone sees it.
-    pub fn advance(&self, by: std::time::Duration) {
+    pub fn advance(&self, by: Duration) {
         let mut now = self.lock();
         if let Some(later) = now.checked_add(by) {
             *now = later;
@@ -99,7 +124,7 @@ impl ManualClock {
     }
 
     /// Moves the clock back; every clone sees it.
-    pub fn rewind(&self, by: std::time::Duration) {
+    pub fn rewind(&self, by: Duration) {
         let mut now = self.lock();
         if let Some(earlier) = now.checked_sub(by) {
             *now = earlier;

@@ -215,14 +215,15 @@ impl Core {
         }
     }
 
-    /// Looks, waiting for the store until its deadline. A store that fails has nothing. `far`: past what the store has at
-    /// hand, since another process may have brought something newer.
+    /// Looks, however long the store takes. A broken store costs one forward; it never fails a response. `far`: past what
+    /// the store has at hand, since another process may have brought something newer.
     pub(super) async fn look_at(&self, key: &CacheKey, request: &HeaderMap, far: bool) -> Lookup {
-        let Ok(found) = self.find(key, far).await else { return Lookup::Failed };
+        let failed = |error| self.counters.store_failed(&error);
+        let Ok(found) = self.ask(key, far).await.map_err(failed) else { return Lookup::Failed };
         match self.first(found, key, request) {
             First::Done(lookup) => lookup,
             First::Variant(index, variant) => {
-                let found = self.find(&variant, far).await.ok().flatten();
+                let found = self.ask(&variant, far).await.map_err(failed).ok().flatten();
                 self.second(found, key, index, variant)
             }
         }
@@ -273,16 +274,16 @@ impl Core {
         }
     }
 
+    /// The same for one key, within the deadline of the store.
     pub(super) async fn find(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
-        if let Some(found) = known(self.store.peek(key)).filter(|_| !far) {
-            return Ok(found);
+        within(self.store_deadline, self.ask(key, far)).await.inspect_err(|error| self.counters.store_failed(error))
+    }
+
+    async fn ask(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
+        match known(self.store.peek(key)).filter(|_| !far) {
+            Some(found) => Ok(found),
+            None => self.store.get(key).await,
         }
-        let found = within(self.store_deadline, self.store.get(key)).await;
-        if let Err(error) = &found {
-            // A broken store costs one forward. It never fails a response.
-            self.counters.store_failed(error);
-        }
-        found
     }
 }
 

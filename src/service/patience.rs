@@ -1,14 +1,13 @@
 //! How long one request waits for the store, all in all.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
-use tokio::time::timeout;
 
 use super::{Core, Lookup};
 use crate::{
-    clock::monotonic,
+    clock::in_time,
     collapse::in_background,
     key::CacheKey,
     store::{StoreError, StoreErrorKind},
@@ -46,17 +45,13 @@ impl Patience {
 
     /// What comes of it in time.
     pub(super) async fn wait<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
-        let mut asked = pin!(asked);
-        // A store that need not wait needs no timer either.
-        if let Some(at_once) = asked.as_mut().now_or_never() {
-            return Some(at_once);
-        }
-        if self.left.is_zero() {
-            return None;
-        }
-        let began = monotonic();
-        let told = timeout(self.left, asked).await.ok();
-        self.left = self.left.saturating_sub(began.elapsed());
+        self.wait_at_most(self.left, asked).await
+    }
+
+    async fn wait_at_most<T>(&mut self, most: Duration, asked: impl Future<Output = T>) -> Option<T> {
+        let limit = most.min(self.left);
+        let (told, left) = in_time(limit, asked).await;
+        self.left = self.left.saturating_sub(limit.saturating_sub(left));
         told
     }
 
@@ -87,7 +82,8 @@ impl Core {
     }
 
     async fn look_patiently(&self, key: &CacheKey, request: &HeaderMap, far: bool, patience: &mut Patience) -> Lookup {
-        patience.wait(self.look_at(key, request, far)).await.unwrap_or_else(|| {
+        let looking = self.look_at(key, request, far);
+        patience.wait_at_most(self.store_deadline, looking).await.unwrap_or_else(|| {
             self.counters.store_failed(&out_of_patience());
             Lookup::Failed
         })

@@ -5,12 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, response};
 
 use super::{Core, job::Job};
 use crate::{
-    clock::monotonic,
+    clock::{in_time, monotonic},
     key::CacheKey,
     observe::Tally,
     policy::{Plan, SkipReason},
@@ -242,14 +241,10 @@ impl Core {
 /// What the store says, or that it did not say it in time.
 pub(super) async fn within<T>(
     deadline: Duration,
-    mut answer: BoxFuture<'_, Result<T, StoreError>>,
+    answer: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    // A store that need not wait needs no timer either.
-    if let Some(at_once) = (&mut answer).now_or_never() {
-        return at_once;
-    }
-    let answer = tokio::time::timeout(deadline, answer).await;
-    answer.unwrap_or_else(|late| Err(StoreError::new(StoreErrorKind::Timeout, late)))
+    let too_late = || StoreError::new(StoreErrorKind::Timeout, "the deadline has passed");
+    in_time(deadline, answer).await.0.unwrap_or_else(|| Err(too_late()))
 }
 
 /// How many names an index collects.

@@ -84,6 +84,7 @@ async fn a_store_that_fails_costs_a_forward_and_no_more() {
 
     assert_eq!(status(&second), "fwd=uri-miss; fwd-status=200");
     assert_eq!(text(second).await.unwrap(), "two");
+    settle().await;
     assert_eq!(layer.handle().stats().store_errors, 4);
 }
 
@@ -160,6 +161,7 @@ async fn a_forward_is_counted_once_as_stored_or_as_not_stored() {
         feed.data("page");
         feed.end();
         assert_eq!(text(answer).await.unwrap(), "page");
+        settle().await;
 
         let stats = layer.handle().stats();
         assert_eq!((stats.forwards, stats.stored, stats.not_stored), (2, 0, 2), "{stats:?}");

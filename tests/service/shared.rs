@@ -205,15 +205,15 @@ async fn the_answer_does_not_wait_for_the_put_and_who_comes_next_joins_what_is_l
     let (mut cache, origin, _) = cache_with(&store, Policy::new());
     hang(&store.puts);
     let mut first = send(&mut cache, get("/"));
-    assert_pending!(first.poll());
-    settle().await;
-    assert_pending!(first.poll());
-    settle().await;
-    assert_pending!(first.poll());
+    for _ in 0..5 {
+        assert_pending!(first.poll());
+        settle().await;
+    }
     let mut second = send(&mut cache, get("/"));
-    assert_pending!(second.poll());
-    settle().await;
-    assert_pending!(second.poll());
+    for _ in 0..5 {
+        assert_pending!(second.poll());
+        settle().await;
+    }
 
     origin.reply(ok("page"));
     let answer = assert_ready_ok!(first.poll());
@@ -285,12 +285,8 @@ async fn who_has_waited_for_another_process_for_long_enough_is_served_stale_wher
     let table = [
         (Overflow::Forward, "max-age=1, stale-if-error=60", "fwd=stale; ttl=-9; detail=stale-if-error"),
         (Overflow::Unavailable, "max-age=1, stale-if-error=60", "fwd=stale; ttl=-9; detail=stale-if-error"),
-        (Overflow::Forward, "max-age=1", "fwd=stale; fwd-status=200; ttl=1; stored"),
-        (
-            Overflow::Forward,
-            "max-age=1, must-revalidate, stale-if-error=60",
-            "fwd=stale; fwd-status=200; ttl=1; stored",
-        ),
+        (Overflow::Forward, "max-age=1", "fwd=stale; fwd-status=200"),
+        (Overflow::Forward, "max-age=1, must-revalidate, stale-if-error=60", "fwd=stale; fwd-status=200"),
         (Overflow::Unavailable, "max-age=1", "fwd=stale; detail=overflow"),
         (Overflow::Unavailable, "max-age=1, must-revalidate, stale-if-error=60", "fwd=stale; detail=overflow"),
     ];
@@ -366,7 +362,7 @@ async fn joined_after(since: Duration, is_purged: bool, is_silent: bool) -> (Vec
     store.fences.is_silent.store(is_silent, SeqCst);
     let (mut cache, origin, clock) = cache_with(&store, Policy::new());
     let mut first = send(&mut cache, get("/"));
-    for _ in 0..3 {
+    for _ in 0..5 {
         assert_pending!(first.poll());
         settle().await;
     }
@@ -376,7 +372,7 @@ async fn joined_after(since: Duration, is_purged: bool, is_silent: bool) -> (Vec
     }
     tokio::time::advance(since).await;
     let mut others: Vec<_> = (0..5).map(|_| send(&mut cache, get("/"))).collect();
-    for _ in 0..3 {
+    for _ in 0..5 {
         others.iter_mut().for_each(|other| assert_pending!(other.poll()));
         settle().await;
     }
@@ -473,7 +469,7 @@ async fn memory_in_front_has_what_the_store_did_not_take_no_longer_than_a_purge_
     let (clock, origin) = (ManualClock::new(), Origin::default());
     let mut cache = layer.clock(clock.clone()).build().unwrap().layer(origin.clone());
     let mut first = send(&mut cache, get("/"));
-    for _ in 0..3 {
+    for _ in 0..5 {
         assert_pending!(first.poll());
         settle().await;
     }
