@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use futures_util::FutureExt;
 use tokio::time::{Sleep, sleep};
 
 /// Tells the cache what time it is.
@@ -64,10 +65,10 @@ pub(crate) fn later(now: tokio::time::Instant, by: Duration) -> tokio::time::Ins
 }
 
 /// What comes of it within `limit`, and what is left of that. What need not wait needs no timer, and so no runtime.
-pub(crate) async fn in_time<T>(limit: Duration, asked: impl Future<Output = T>) -> (Option<T>, Duration) {
-    let (mut asked, mut timer) = (pin!(asked), pin!(None::<Sleep>));
+pub(crate) async fn in_time<T>(limit: Duration, mut asked: impl Future<Output = T> + Unpin) -> (Option<T>, Duration) {
+    let mut timer = pin!(None::<Sleep>);
     let told = poll_fn(|cx| {
-        if let Poll::Ready(told) = asked.as_mut().poll(cx) {
+        if let Poll::Ready(told) = asked.poll_unpin(cx) {
             return Poll::Ready(Some(told));
         }
         if timer.is_none() && !limit.is_zero() {

@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, Response, header};
 
@@ -276,7 +276,8 @@ impl Core {
 
     /// The same for one key, within the deadline of the store.
     pub(super) async fn find(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
-        within(self.store_deadline, self.ask(key, far)).await.inspect_err(|error| self.counters.store_failed(error))
+        let asked = pin!(self.ask(key, far));
+        within(self.store_deadline, asked).await.inspect_err(|error| self.counters.store_failed(error))
     }
 
     async fn ask(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {

@@ -1,6 +1,6 @@
 //! How long one request waits for the store, all in all.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
@@ -44,11 +44,11 @@ impl Patience {
     }
 
     /// What comes of it in time.
-    pub(super) async fn wait<T>(&mut self, asked: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn wait<T>(&mut self, asked: impl Future<Output = T> + Unpin) -> Option<T> {
         self.wait_at_most(self.left, asked).await
     }
 
-    async fn wait_at_most<T>(&mut self, most: Duration, asked: impl Future<Output = T>) -> Option<T> {
+    async fn wait_at_most<T>(&mut self, most: Duration, asked: impl Future<Output = T> + Unpin) -> Option<T> {
         let limit = most.min(self.left);
         let (told, left) = in_time(limit, asked).await;
         self.left = self.left.saturating_sub(limit.saturating_sub(left));
@@ -82,7 +82,7 @@ impl Core {
     }
 
     async fn look_patiently(&self, key: &CacheKey, request: &HeaderMap, far: bool, patience: &mut Patience) -> Lookup {
-        let looking = self.look_at(key, request, far);
+        let looking = pin!(self.look_at(key, request, far));
         patience.wait_at_most(self.store_deadline, looking).await.unwrap_or_else(|| {
             self.counters.store_failed(&out_of_patience());
             Lookup::Failed

@@ -241,7 +241,7 @@ impl Core {
 /// What the store says, or that it did not say it in time.
 pub(super) async fn within<T>(
     deadline: Duration,
-    answer: impl Future<Output = Result<T, StoreError>>,
+    answer: impl Future<Output = Result<T, StoreError>> + Unpin,
 ) -> Result<T, StoreError> {
     let too_late = || StoreError::new(StoreErrorKind::Timeout, "the deadline has passed");
     in_time(deadline, answer).await.0.unwrap_or_else(|| Err(too_late()))

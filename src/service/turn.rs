@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -124,7 +125,7 @@ impl Core {
             _ if matches!(found, Lookup::Failed) => return Turn::Forward(lookup, lease),
             _ => {}
         }
-        if asked.ask.credentials.any() && patience.wait(self.is_marked(&board)).await == Some(true) {
+        if asked.ask.credentials.any() && patience.wait(pin!(self.is_marked(&board))).await == Some(true) {
             return Turn::Marked(found);
         }
         if lease.is_none() { Turn::Held(found) } else { Turn::Forward(found, lease) }
