@@ -78,7 +78,7 @@ struct Value {
     key: CacheKey,
     pool: AsyncMetaClient,
     /// One for each task.
-    plain: Vec<Arc<Mutex<Plain>>>,
+    plain: Arc<[Mutex<Plain>]>,
     /// What memcached calls the value.
     name: Arc<str>,
 }
@@ -99,10 +99,10 @@ impl Value {
         let pool = pool.connect_timeout(Some(PATIENCE)).connect_async(server.address()).await.unwrap();
         let mut plain = Vec::new();
         for _ in 0..tasks {
-            plain.push(Arc::new(Mutex::new(Plain::connect(&server.address()).await)));
+            plain.push(Mutex::new(Plain::connect(&server.address()).await));
         }
         let name = format!("{namespace}:1:{}", key.as_str()).into();
-        let value = Self { cache, store, key, pool, plain, name };
+        let value = Self { cache, store, key, pool, plain: plain.into(), name };
         // A server that knows of no fences begins them anew: nothing from before that moment is stored.
         while value.store.get(&value.key).await.unwrap().is_none() {
             value.cache.clone().call(get()).await.unwrap();
@@ -168,11 +168,10 @@ fn interleaved(runtime: &Runtime, value: &Value, ways: &[Way], tasks: usize, byt
     let mut samples = vec![(Vec::new(), 0.0); ways.len()];
     for round in 0..rounds + rounds / 10 {
         for (way, (samples, processor)) in ways.iter().zip(&mut samples) {
-            let before = processor_nanos();
-            let elapsed = runtime.block_on(asked(value, *way, tasks, each));
+            let (elapsed, nanos_of_processor) = runtime.block_on(asked(value, *way, tasks, each));
             if round >= rounds / 10 {
                 samples.push(nanos(elapsed) / 1e3 / (tasks * each) as f64);
-                *processor += processor_nanos() - before;
+                *processor += nanos_of_processor;
             }
         }
     }
@@ -181,16 +180,17 @@ fn interleaved(runtime: &Runtime, value: &Value, ways: &[Way], tasks: usize, byt
     samples.into_iter().map(measured).collect()
 }
 
-/// How long it takes until all tasks have had all their values. Making the requests is not measured.
-async fn asked(value: &Value, way: Way, tasks: usize, each: usize) -> Duration {
+/// How long it takes until all tasks have had all their values, and how much of the processors. Making the requests is not
+/// measured.
+async fn asked(value: &Value, way: Way, tasks: usize, each: usize) -> (Duration, f64) {
     let made = if way == Way::Hit { each } else { 0 };
     let requests: Vec<Vec<Ask>> = (0..tasks).map(|_| (0..made).map(|_| get()).collect()).collect();
-    let start = Instant::now();
+    let (before, start) = (processor_nanos(), Instant::now());
     let mut running = JoinSet::new();
     if way == Way::Piped {
-        let (plain, name) = (Arc::clone(&value.plain[0]), Arc::clone(&value.name));
+        let (plain, name) = (Arc::clone(&value.plain), Arc::clone(&value.name));
         running.spawn(async move {
-            plain.lock().await.ask(&name, tasks, tasks * each).await;
+            plain[0].lock().await.ask(&name, tasks, tasks * each).await;
         });
     } else {
         for (task, mut requests) in requests.into_iter().enumerate() {
@@ -203,7 +203,7 @@ async fn asked(value: &Value, way: Way, tasks: usize, each: usize) -> Duration {
         }
     }
     running.join_all().await;
-    start.elapsed()
+    (start.elapsed(), processor_nanos() - before)
 }
 
 /// What all threads of this process have had of the processors, as the system counts it; zero where it does not.
