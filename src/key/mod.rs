@@ -144,7 +144,7 @@ impl CacheKey {
     /// Under which the processes that share a store keep the fences of a tenant, or of all. No request has such a key.
     #[cfg(feature = "memcached")]
     pub(crate) fn of_fences(tenant: Option<&str>) -> Self {
-        Self(tenant.map_or_else(|| "~all".to_owned(), |tenant| format!("~tenant|{tenant}")))
+        Self(tenant.map_or_else(|| "~all".to_owned(), |tenant| ["~tenant|", tenant].concat()))
     }
 
     /// The tenant, as it is written in keys.

@@ -195,6 +195,9 @@ impl Shared {
     }
 
     fn lane(&self, key: &str) -> &Lane {
+        if let [only] = &*self.lanes {
+            return only;
+        }
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let lanes = self.lanes.len() as u64;

@@ -51,7 +51,8 @@ impl FencedNode {
         let tenant = fences_of(key);
         match self.lately.seen(&self.all, &tenant, monotonic()) {
             Some(seen) => Ok((self.node.get(name, None).await?, seen)),
-            None => self.ask(&tenant, name, None).await,
+            // Apart, so that what most do does not carry it.
+            None => Box::pin(self.ask(&tenant, name, None)).await,
         }
     }
 

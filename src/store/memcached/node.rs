@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -73,7 +74,7 @@ impl Node {
     }
 
     pub(super) async fn get(&self, name: &str, vivify: Option<u32>) -> Result<Got, StoreError> {
-        self.ask(self.server.get(name, vivify)).await
+        self.ask(pin!(self.server.get(name, vivify))).await
     }
 
     /// The same, and then what is there under two others: in one round trip.
@@ -84,7 +85,8 @@ impl Node {
         others: [&str; 2],
     ) -> Result<(Got, [Got; 2]), StoreError> {
         let [one, other] = others.map(|other| self.server.get_after(name, other, None));
-        let (got, one, other) = self.ask(try_join3(self.server.get(name, vivify), one, other)).await?;
+        let all = pin!(try_join3(self.server.get(name, vivify), one, other));
+        let (got, one, other) = self.ask(all).await?;
         Ok((got, [one, other]))
     }
 
@@ -100,21 +102,22 @@ impl Node {
         seconds: u32,
         cas: u64,
     ) -> Result<Outcome, StoreError> {
-        self.ask(self.server.set(name, value, seconds, Some(cas))).await
+        self.ask(pin!(self.server.set(name, value, seconds, Some(cas)))).await
     }
 
     pub(super) async fn delete(&self, name: &str, cas: Option<u64>) -> Result<Outcome, StoreError> {
-        self.ask(self.server.delete(name, cas)).await
+        self.ask(pin!(self.server.delete(name, cas))).await
     }
 
-    async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    /// `operation` is pinned where it is, since each future that takes it over has room for it twice.
+    async fn ask<T>(&self, operation: impl Future<Output = Result<T, StoreError>> + Unpin) -> Result<T, StoreError> {
         let now = monotonic();
         match self.breaker.permit(now.duration_since(self.since)) {
             Permit::Go(ticket) => self.watch(ticket, now, operation).await,
             Permit::Probe(ticket) => {
                 // Nobody waits for a server that may still hang.
                 let node = self.clone();
-                in_background(async move { node.watch(ticket, now, node.server.probe()).await }, PROBE_LIMIT);
+                in_background(async move { node.watch(ticket, now, pin!(node.server.probe())).await }, PROBE_LIMIT);
                 Err(left_alone())
             }
             Permit::Refused => Err(left_alone()),
@@ -125,7 +128,7 @@ impl Node {
         &self,
         ticket: Ticket,
         began: Instant,
-        operation: impl Future<Output = Result<T, StoreError>>,
+        operation: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, StoreError> {
         let mut asked = AskedFor { node: self, ticket: Some(ticket), began };
         let result = operation.await;
