@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Request;
 
 use super::{
     Asked, Cache, Invalidation, Shown,
     answer::Ask,
-    origin::{Carries, Origin},
+    origin::{Answer, Carries, Origin},
     settings::Refused,
 };
 use crate::{
-    body::{CacheBody, Read, RequestContent, read_content},
+    body::{Read, RequestContent, read_content},
     field::{ContentLength, content_length},
     key::{RequestHead, Tenant},
     observe::Tally,
@@ -28,7 +28,7 @@ pub(super) async fn by_content<S, ReqBody>(
     tally: Arc<Tally>,
     carried: Carried,
     request: Request<ReqBody>,
-) -> Result<Response<CacheBody<S::ResBody>>, S::Error>
+) -> Answer<S, ReqBody>
 where
     S: Origin<ReqBody>,
     ReqBody: Carries,

@@ -1,20 +1,21 @@
 //! One forward: the request on its way to the origin.
 
-use std::{
-    future::{Future, poll_fn},
-    task::Poll,
-    time::SystemTime,
-};
+use std::{future::poll_fn, task::Poll, time::SystemTime};
 
-use http::{Request, Response};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::Request;
 use tower::util::ServiceExt;
 
 use super::{
-    Flow, Landed, Lookup, answer::Ask, fields::Fields, job::Job, origin::Origin, turn::TurnLease, validate::Validation,
+    Flow, Landed, Lookup,
+    answer::Ask,
+    fields::Fields,
+    job::Job,
+    origin::{Answer, Carries, Origin},
+    turn::TurnLease,
+    validate::Validation,
 };
-use crate::{
-    body::CacheBody, clock::monotonic, collapse::Leader, observe::trace, rfc9111::age::Exchange, status::CacheStatus,
-};
+use crate::{clock::monotonic, collapse::Leader, observe::trace, rfc9111::age::Exchange, status::CacheStatus};
 
 /// A request on its way to the origin.
 pub(super) struct Forward<S, ReqBody> {
@@ -79,15 +80,17 @@ impl<S, ReqBody> Forward<S, ReqBody> {
         self
     }
 
-    pub(super) fn run(self) -> impl Future<Output = Result<Response<CacheBody<S::ResBody>>, S::Error>>
+    /// Boxed, so that who waits for others does not carry it.
+    pub(super) fn run(self) -> BoxFuture<'static, Answer<S, ReqBody>>
     where
         S: Origin<ReqBody>,
+        ReqBody: Carries,
     {
         let span = trace::forward(&self.job.asked.tally, &self.job.status, self.is_refresh);
-        trace::within(span, self.sent())
+        trace::within(span, self.sent()).boxed()
     }
 
-    async fn sent(self) -> Result<Response<CacheBody<S::ResBody>>, S::Error>
+    async fn sent(self) -> Answer<S, ReqBody>
     where
         S: Origin<ReqBody>,
     {

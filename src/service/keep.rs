@@ -47,12 +47,11 @@ impl Keep {
         let clock = Arc::clone(&core.clock);
         let came = response.clone();
         let mut kept = async move {
-            let began = response.head.began;
-            let kept = core.keep(&place, response).await;
+            let kept = core.keep(&place, &response).await;
             match (lease, &kept) {
                 // The other processes need not wait for the next one either. A store that fails says nothing of that, and
                 // what was purged nothing of what comes next.
-                (Some(lease), Ok(Put::Declined)) => lease.mark(&core, began),
+                (Some(lease), Ok(Put::Declined)) => lease.mark(&core, response.head.began),
                 (lease, _) => drop(lease),
             }
             matches!(kept, Ok(Put::Stored))

@@ -2,16 +2,14 @@
 
 use std::future::Future;
 
-use http::Response;
 use tokio::time::Instant;
 
 use super::{
     Flow, Forward, Landed, Lookup, answer, held,
-    origin::{Carries, Origin},
+    origin::{Answer, Carries, Origin},
     turn::Turn,
 };
 use crate::{
-    body::CacheBody,
     clock::monotonic,
     collapse::{FinishOnDrop, Leader, Overflow},
     status::CacheStatus,
@@ -30,7 +28,7 @@ where
         is_near: bool,
         status: CacheStatus,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Response<CacheBody<S::ResBody>>, S::Error>> + Send {
+    ) -> impl Future<Output = Answer<S, ReqBody>> + Send {
         let finish_limit = self.asked.policy.collapse.finish_limit;
         // From here on: a client that leaves while it waits for its turn is no failure of the origin.
         let led = held::hold(leader.key(), self.led(leader, lookup, is_near, status, deadline));
@@ -41,7 +39,7 @@ where
                 Led::Answer(answer) => answer,
                 Led::Alone(alone) => {
                     let (flow, lookup) = *alone;
-                    flow.alone(lookup, status).await
+                    flow.alone(&lookup, status).await
                 }
             }
         }
@@ -55,7 +53,7 @@ where
         is_near: bool,
         status: CacheStatus,
         deadline: Instant,
-    ) -> Led<Box<Self>, Result<Response<CacheBody<S::ResBody>>, S::Error>> {
+    ) -> Led<Box<Self>, Answer<S, ReqBody>> {
         let (fields, patience) = (self.request.headers(), &mut self.patience);
         let lookup = self.core.look_before_forward(&self.asked, fields, lookup, is_near, patience).await;
         if let Ok(hit) = self.core.reuse(&lookup, &self.asked.ask, self.request.headers())

@@ -35,6 +35,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body::Body;
 use tower_service::Service;
@@ -48,7 +49,7 @@ use self::{
     forward::Forward,
     invalidate::Invalidation,
     lookup::Lookup,
-    origin::{Carries, Origin},
+    origin::{Answer, Carries, Origin},
     patience::Patience,
     settings::{Admitted, Asked, Refused, Seen},
     shown::Shown,
@@ -197,7 +198,7 @@ where
     ReqBody: Carries,
 {
     /// Look up, reuse, or join: lead, follow, or forward alone.
-    async fn respond(mut self: Box<Self>) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
+    async fn respond(mut self: Box<Self>) -> Answer<S, ReqBody> {
         let deadline = later(monotonic(), self.asked.policy.collapse.wait_limit);
         let (mut collapsed, mut names, mut tags, mut purged) = (None, Vec::new(), Vec::new(), None);
         self.core.sight(&self.asked);
@@ -219,10 +220,10 @@ where
                 return Ok(answer::fault(StatusCode::GATEWAY_TIMEOUT, status));
             }
             if matches!(lookup, Lookup::Marked) {
-                return self.alone(lookup, status).await;
+                return self.alone(&lookup, status).await;
             }
             let follower = match self.join(&lookup, &names, &tags, purged) {
-                None | Some(Role::Marked) => return self.alone(lookup, status).await,
+                None | Some(Role::Marked) => return self.alone(&lookup, status).await,
                 Some(Role::Leader(leader)) => return self.lead(leader, lookup, is_near, status, deadline).await,
                 Some(Role::Full { .. }) => {
                     let takes_stale = self.asked.policy.collapse.overflow != Overflow::Forward;
@@ -233,13 +234,14 @@ where
             let (asked, fields) = (&self.asked, self.request.headers());
             let waiting = Waiting { follower, asked, fields, tags: &tags, status, deadline };
             let followed = self.core.wait(&waiting).await;
+            let status = waiting.status;
             drop(waiting);
             match followed {
                 Followed::Answer(response) => return Ok(response),
                 Followed::Spent => return Ok(spent(status)),
                 // By now another process may have brought something.
                 Followed::Lead(leader) => return self.lead(leader, lookup, true, status, deadline).await,
-                Followed::Alone => return self.alone(lookup, status.with_collapsed(Some(false))).await,
+                Followed::Alone => return self.alone(&lookup, status.with_collapsed(Some(false))).await,
                 Followed::TimedOut => {
                     return Box::pin(self.overflow(lookup, status.with_collapsed(Some(false)), true)).await;
                 }
@@ -256,7 +258,7 @@ where
             }
         }
         let (lookup, _) = self.core.look(&self.asked.key, self.request.headers(), &mut self.patience).await;
-        self.alone(lookup, CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false))).await
+        self.alone(&lookup, CacheStatus::forward(ForwardReason::VaryMiss).with_collapsed(Some(false))).await
     }
 
     /// A hit; if it is stale, a refresh begins.
@@ -269,13 +271,8 @@ where
     }
 
     /// Forwards for itself only.
-    async fn alone(
-        self: Box<Self>,
-        lookup: Lookup,
-        status: CacheStatus,
-    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
-        // Apart, so that who waits for others does not carry it.
-        Box::pin(Forward::new(*self, &lookup, status, None).run()).await
+    fn alone(self, lookup: &Lookup, status: CacheStatus) -> BoxFuture<'static, Answer<S, ReqBody>> {
+        Forward::new(self, lookup, status, None).run()
     }
 }
 

@@ -7,6 +7,8 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use crate::body::CacheBody;
+
 /// What a request or a response carries.
 pub(super) trait Carries:
     Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static
@@ -29,3 +31,7 @@ where
 {
     type ResBody = ResBody;
 }
+
+/// What a request to an origin comes to.
+pub(super) type Answer<S, ReqBody> =
+    Result<Response<CacheBody<<S as Origin<ReqBody>>::ResBody>>, <S as Service<Request<ReqBody>>>::Error>;

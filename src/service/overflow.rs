@@ -1,12 +1,10 @@
 //! A request that can not wait for others.
 
-use http::Response;
-
 use super::{
     Flow, Lookup, answer,
-    origin::{Carries, Origin},
+    origin::{Answer, Carries, Origin},
 };
-use crate::{body::CacheBody, collapse::Overflow, status::CacheStatus};
+use crate::{collapse::Overflow, status::CacheStatus};
 
 impl<S, ReqBody> Flow<S, ReqBody>
 where
@@ -20,7 +18,7 @@ where
         lookup: Lookup,
         status: CacheStatus,
         takes_stale: bool,
-    ) -> Result<Response<CacheBody<S::ResBody>>, S::Error> {
+    ) -> Answer<S, ReqBody> {
         let tally = &self.asked.tally;
         self.core.counters.overflowed(tally);
         if let Some(response) = self.core.hit(&self.asked.key, &self.asked.ask, self.request.headers(), tally) {
@@ -33,7 +31,7 @@ where
             return Ok(response);
         }
         match self.asked.policy.collapse.overflow {
-            Overflow::Forward => self.alone(lookup, status).await,
+            Overflow::Forward => self.alone(&lookup, status).await,
             Overflow::Unavailable => {
                 tally.refused();
                 Ok(answer::unavailable(status.with_detail("overflow")))

@@ -164,10 +164,10 @@ impl Job {
 
 impl Core {
     /// Stores, and says what became of that. A store that fails stores nothing, and that is all.
-    pub(super) async fn keep(&self, place: &Place, response: StoredResponse) -> Result<Put, StoreError> {
-        let StoredHead { began, brought, .. } = *response.head;
+    pub(super) async fn keep(&self, place: &Place, response: &StoredResponse) -> Result<Put, StoreError> {
+        let head = &response.head;
         // RFC 9111 §4.4: what was asked for before it was invalidated comes too late. After a soft fence it is stale.
-        let (is_gone, asked_at, now) = (self.is_gone(&place.key, &response), monotonic(), self.clock.now());
+        let (is_gone, asked_at, now) = (self.is_gone(&place.key, response), monotonic(), self.clock.now());
         // Should the store not say more, no purge is known to have ended it when it was asked for.
         let stored = |kind| {
             let stored = Stored::new(kind);
@@ -175,13 +175,15 @@ impl Core {
             stored.known_anew(asked_for)
         };
         let put = match &place.variant {
-            _ if is_gone || since(now, began) > LONGEST_FORWARD => Ok(Put::Fenced),
-            None => self.put(&place.key, stored(Kind::Response(response))).await,
+            _ if is_gone || since(now, head.began) > LONGEST_FORWARD => Ok(Put::Fenced),
+            None => self.put(&place.key, stored(Kind::Response(response.clone()))).await,
             Some(variant) => {
                 // The index first: without it nobody finds the variant. A newer one stays.
-                match self.put(&place.key, stored(Kind::Variants(variant.index(&response)))).await {
+                match self.put(&place.key, stored(Kind::Variants(variant.index(response)))).await {
                     // Fenced: another variant began later. That says nothing of this one.
-                    Ok(Put::Stored | Put::Fenced) => self.put(&variant.key, stored(Kind::Response(response))).await,
+                    Ok(Put::Stored | Put::Fenced) => {
+                        self.put(&variant.key, stored(Kind::Response(response.clone()))).await
+                    }
                     other => other,
                 }
             }
@@ -198,7 +200,7 @@ impl Core {
             Ok(Put::Fenced) => {
                 place.tally.fenced();
                 // What was confirmed is not to be confirmed again and again.
-                if brought < began {
+                if head.brought < head.began {
                     self.forget(place.variant.as_ref().map_or(&place.key, |variant| &variant.key)).await;
                 }
                 "fenced"
