@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::{Sleep, sleep};
+use tokio::{task::unconstrained, time::sleep_until};
 
 /// Tells the cache what time it is.
 ///
@@ -28,7 +28,7 @@ use tokio::time::{Sleep, sleep};
 ///     }
 /// }
 ///
-/// let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(43_200);
+/// let noon = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(43_200);
 /// assert_eq!(microcache::Clock::now(&Frozen(noon)), noon);
 /// ```
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -66,19 +66,20 @@ pub(crate) fn later(now: tokio::time::Instant, by: Duration) -> tokio::time::Ins
 
 /// What comes of it within `limit`, and what is left of that. What need not wait needs no timer, and so no runtime.
 pub(crate) async fn in_time<T>(limit: Duration, mut asked: impl Future<Output = T> + Unpin) -> (Option<T>, Duration) {
-    let mut timer = pin!(None::<Sleep>);
+    let (mut until, mut timer) = (None, pin!(None));
     let told = poll_fn(|cx| {
         if let Poll::Ready(told) = asked.poll_unpin(cx) {
             return Poll::Ready(Some(told));
         }
-        if timer.is_none() && !limit.is_zero() {
-            timer.set(Some(sleep(limit)));
+        if until.is_none() && !limit.is_zero() {
+            let until = *until.insert(later(monotonic(), limit));
+            // What it waits for may have used up what tokio lets a task do in one turn: the timer is looked at all the same.
+            timer.set(Some(unconstrained(sleep_until(until))));
         }
         timer.as_mut().as_pin_mut().map_or(Poll::Ready(None), |timer| timer.poll(cx).map(|()| None))
     });
     let told = told.await;
-    let left = timer.as_ref().as_pin_ref().map(|timer| timer.deadline().saturating_duration_since(monotonic()));
-    (told, left.unwrap_or(limit))
+    (told, until.map_or(limit, |until| until.saturating_duration_since(monotonic())))
 }
 
 /// Nanoseconds since 1970. Times before that and after 2554 are the nearest that there is.
@@ -93,7 +94,7 @@ const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// A clock that moves only when it is told to.
 ///
 /// ```
-/// use Duration;
+/// use std::time::Duration;
 /// use microcache::{Clock, ManualClock};
 ///
 /// let clock = ManualClock::new();
@@ -148,5 +149,46 @@ impl Default for ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
         *self.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn what_uses_up_all_that_a_task_may_do_in_a_turn_is_given_up_in_time() {
+        let busy = pin!(async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        });
+
+        let told = tokio::time::timeout(500 * LIMIT, in_time::<()>(LIMIT, busy)).await;
+
+        assert!(matches!(told, Ok((None, _))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_is_the_limit_less_what_it_took() {
+        assert_eq!(in_time(LIMIT, ready(1)).await, (Some(1), LIMIT));
+        assert_eq!(in_time(LIMIT, pending::<()>()).await, (None, Duration::ZERO));
+        assert_eq!(in_time(LIMIT, pin!(sleep(LIMIT / 2))).await, (Some(()), LIMIT / 2));
+        for far in [Duration::MAX, Duration::MAX - LIMIT] {
+            let (told, left) = in_time(far, pin!(sleep(LIMIT))).await;
+            assert!(told.is_some() && left > FAR / 2, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn what_need_not_wait_needs_no_runtime() {
+        assert_eq!(in_time(LIMIT, ready(1)).now_or_never(), Some((Some(1), LIMIT)));
+        assert_eq!(in_time(Duration::ZERO, pending::<()>()).now_or_never(), Some((None, Duration::ZERO)));
     }
 }

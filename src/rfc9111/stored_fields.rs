@@ -21,7 +21,8 @@ pub(crate) fn stored_fields(headers: &HeaderMap, response_time: SystemTime) -> H
     shared_fields(headers, response_time, HeaderMap::new(), |_, _| None)
 }
 
-/// The same, after what is in `stored` already, and where a value may have a `twin` that takes its place: one that keeps no buffer, and is copied for nobody.
+/// The same, after what is in `stored` already, and where a value may have a `twin` that takes its place: one that keeps
+/// no buffer, and is copied for nobody.
 pub(crate) fn shared_fields(
     headers: &HeaderMap,
     response_time: SystemTime,

@@ -1,6 +1,6 @@
 //! What is stored for a request: under its key, or under the key of its variant.
 
-use std::{pin::pin, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderName, Response, header};
 
@@ -215,15 +215,15 @@ impl Core {
         }
     }
 
-    /// Looks, however long the store takes. A broken store costs one forward; it never fails a response. `far`: past what
-    /// the store has at hand, since another process may have brought something newer.
-    pub(super) async fn look_at(&self, key: &CacheKey, request: &HeaderMap, far: bool) -> Lookup {
-        let failed = |error| self.counters.store_failed(&error);
-        let Ok(found) = self.ask(key, far).await.map_err(failed) else { return Lookup::Failed };
+    /// Looks past what was found without waiting. A broken store costs one forward; it never fails a response. `far`: past
+    /// what the store has at hand, since another process may have brought something newer. `is_bounded`: as for
+    /// [`find`](Self::find).
+    pub(super) async fn look_at(&self, key: &CacheKey, request: &HeaderMap, far: bool, is_bounded: bool) -> Lookup {
+        let Ok(found) = self.find(key, far, is_bounded).await else { return Lookup::Failed };
         match self.first(found, key, request) {
             First::Done(lookup) => lookup,
             First::Variant(index, variant) => {
-                let found = self.ask(&variant, far).await.map_err(failed).ok().flatten();
+                let found = self.find(&variant, far, is_bounded).await.ok().flatten();
                 self.second(found, key, index, variant)
             }
         }
@@ -274,17 +274,18 @@ impl Core {
         }
     }
 
-    /// The same for one key, within the deadline of the store.
-    pub(super) async fn find(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
-        let asked = pin!(self.ask(key, far));
-        within(self.store_deadline, asked).await.inspect_err(|error| self.counters.store_failed(error))
-    }
-
-    async fn ask(&self, key: &CacheKey, far: bool) -> Result<Option<Stored>, StoreError> {
-        match known(self.store.peek(key)).filter(|_| !far) {
-            Some(found) => Ok(found),
-            None => self.store.get(key).await,
+    /// What the store has under a key. `is_bounded`: whoever asks waits no longer than the store may take, so that it
+    /// needs no deadline of its own.
+    pub(super) async fn find(&self, key: &CacheKey, far: bool, is_bounded: bool) -> Result<Option<Stored>, StoreError> {
+        if let Some(found) = known(self.store.peek(key)).filter(|_| !far) {
+            return Ok(found);
         }
+        let found = match is_bounded {
+            true => self.store.get(key).await,
+            // Apart, so that what most do does not carry it.
+            false => Box::pin(within(self.store_deadline, self.store.get(key))).await,
+        };
+        found.inspect_err(|error| self.counters.store_failed(error))
     }
 }
 

@@ -45,13 +45,8 @@ impl Patience {
 
     /// What comes of it in time.
     pub(super) async fn wait<T>(&mut self, asked: impl Future<Output = T> + Unpin) -> Option<T> {
-        self.wait_at_most(self.left, asked).await
-    }
-
-    async fn wait_at_most<T>(&mut self, most: Duration, asked: impl Future<Output = T> + Unpin) -> Option<T> {
-        let limit = most.min(self.left);
-        let (told, left) = in_time(limit, asked).await;
-        self.left = self.left.saturating_sub(limit.saturating_sub(left));
+        let (told, left) = in_time(self.left, asked).await;
+        self.left = left;
         told
     }
 
@@ -82,8 +77,8 @@ impl Core {
     }
 
     async fn look_patiently(&self, key: &CacheKey, request: &HeaderMap, far: bool, patience: &mut Patience) -> Lookup {
-        let looking = pin!(self.look_at(key, request, far));
-        patience.wait_at_most(self.store_deadline, looking).await.unwrap_or_else(|| {
+        let looking = pin!(self.look_at(key, request, far, patience.has_client));
+        patience.wait(looking).await.unwrap_or_else(|| {
             self.counters.store_failed(&out_of_patience());
             Lookup::Failed
         })

@@ -19,9 +19,7 @@ use crate::{
         variants::{Nominated, Vary},
     },
     store::{LONGEST_FORWARD, Put, StoreError, StoreErrorKind},
-    stored::{
-        CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, fitted, places_before, twin,
-    },
+    stored::{CLOCK_SKEW, Kind, KnownVariant, Stored, StoredHead, StoredResponse, VariantIndex, places_before, twin},
 };
 
 /// Where a response belongs.
@@ -132,7 +130,8 @@ impl Job {
         self.asked.policy.hide_tags(&mut headers);
         StoredHead {
             status: head.status,
-            headers: fitted(&headers),
+            // A clone has no room to spare.
+            headers: headers.clone(),
             has_status_place,
             nominated,
             began: self.began,
@@ -235,7 +234,7 @@ impl Core {
 
     async fn is_of_the_future(&self, key: &CacheKey) -> bool {
         let latest = self.latest();
-        let there = self.find(key, false).await.ok().flatten();
+        let there = self.find(key, false, false).await.ok().flatten();
         there.is_some_and(|there| there.began().duration_since(latest).is_ok_and(|ahead| ahead > CLOCK_SKEW))
     }
 }

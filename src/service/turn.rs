@@ -97,7 +97,7 @@ impl Core {
         }
         let collapse = &asked.policy.collapse;
         let board = asked.board(lookup.variant_key().unwrap_or(&asked.key));
-        let asked_for = self.store.lease(&board, collapse.lock_age);
+        let asked_for = pin!(within(self.store_deadline, self.store.lease(&board, collapse.lock_age)));
         let lease = match patience.wait(asked_for).await.unwrap_or_else(|| Err(out_of_patience())) {
             Ok(lease) => lease,
             Err(error) => {
@@ -125,14 +125,16 @@ impl Core {
             _ if matches!(found, Lookup::Failed) => return Turn::Forward(lookup, lease),
             _ => {}
         }
-        if asked.ask.credentials.any() && patience.wait(pin!(self.is_marked(&board))).await == Some(true) {
+        if asked.ask.credentials.any()
+            && patience.wait(pin!(self.is_marked(&board, patience.has_client()))).await == Some(true)
+        {
             return Turn::Marked(found);
         }
         if lease.is_none() { Turn::Held(found) } else { Turn::Forward(found, lease) }
     }
 
-    async fn is_marked(&self, board: &CacheKey) -> bool {
-        let marker = self.find(board, true).await.ok().flatten().and_then(|found| found.marker());
+    async fn is_marked(&self, board: &CacheKey, is_bounded: bool) -> bool {
+        let marker = self.find(board, true, is_bounded).await.ok().flatten().and_then(|found| found.marker());
         marker.is_some_and(|marker| matches!(self.marked(marker), Lookup::Marked))
     }
 }

@@ -177,3 +177,34 @@ async fn a_store_too_small_for_the_response_passes_it_on() {
     assert_eq!(status(&first), "fwd=uri-miss; fwd-status=200");
     assert_eq!(text(ask(&mut cache, get("/")).await).await.unwrap(), "two");
 }
+
+/// Always has something to do, and never ends.
+struct Busy;
+
+impl Store for Busy {
+    async fn get(&self, _: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        loop {
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    async fn put(&self, _: &CacheKey, _: Stored) -> Result<Put, StoreError> {
+        Ok(Put::Declined)
+    }
+
+    async fn remove(&self, _: &CacheKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_never_stops_working_costs_its_deadline_and_no_more() {
+    let layer = CacheLayer::builder(Busy).store_deadline(Duration::from_millis(20)).build().unwrap();
+    let origin = Origin::default();
+    let mut cache = layer.layer(origin.clone());
+    origin.queue([ok("one")]);
+
+    let answer = tokio::time::timeout(Duration::from_secs(20), ask(&mut cache, get("/"))).await;
+
+    assert_eq!(text(answer.unwrap()).await.unwrap(), "one");
+}

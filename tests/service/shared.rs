@@ -9,8 +9,8 @@ use std::{
 };
 
 use microcache::{
-    CacheKey, CacheLayer, Clock, Collapse, Lease, LeaseGuard, ManualClock, MemoryStore, Overflow, Policy, Put, Reach,
-    Store, StoreError, StoreErrorKind, Stored, Tiered,
+    CacheKey, CacheLayer, Clock, Collapse, Lease, LeaseGuard, ManualClock, MemoryStore, Overflow, Peek, Policy, Put,
+    Reach, Store, StoreError, StoreErrorKind, Stored, Tiered,
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_test::{assert_pending, assert_ready_ok};
@@ -487,4 +487,63 @@ async fn memory_in_front_has_what_the_store_did_not_take_no_longer_than_a_purge_
     tokio::time::advance(MILLI).await;
     origin.queue([ok("once more")]);
     assert!(status(&ask(&mut cache, get("/")).await).starts_with("fwd"));
+}
+
+/// Whoever looks for what is not at hand waits for more than half of the deadline.
+struct Slow {
+    inner: MemoryStore,
+    is_held: Arc<AtomicBool>,
+}
+
+impl Store for Slow {
+    fn peek(&self, key: &CacheKey) -> Peek {
+        self.inner.peek(key)
+    }
+
+    async fn get(&self, key: &CacheKey) -> Result<Option<Stored>, StoreError> {
+        tokio::time::sleep(DEADLINE * 3 / 5).await;
+        self.inner.get(key).await
+    }
+
+    async fn put(&self, key: &CacheKey, stored: Stored) -> Result<Put, StoreError> {
+        self.inner.put(key, stored).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<(), StoreError> {
+        self.inner.remove(key).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn lease(&self, _: &CacheKey, _: Duration) -> Result<Lease, StoreError> {
+        Ok(if self.is_held.load(SeqCst) { Lease::Held } else { Lease::Granted(LeaseGuard::new(|| {})) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_of_a_variant_has_a_deadline_for_each_look_and_is_left_to_the_process_that_does_it() {
+    for (leases, is_held, forwards) in [(true, true, 1), (true, false, 2), (false, false, 2)] {
+        let (clock, origin, held) = (ManualClock::new(), Origin::default(), Arc::new(AtomicBool::new(false)));
+        let store = Slow { inner: MemoryStore::with_max_bytes(1 << 20), is_held: Arc::clone(&held) };
+        let collapse = if leases { Collapse::new() } else { Collapse::new().without_leases() };
+        let policy = Policy::new().stale_while_revalidate(10 * SECOND).collapse(collapse);
+        let builder = CacheLayer::builder(store).policy(policy).clock(clock.clone());
+        let layer = builder.store_deadline(DEADLINE).build().unwrap();
+        let mut cache = layer.layer(origin.clone());
+        origin.queue((0..2).map(|_| reply(200, &[("vary", "accept")], "page")));
+        ask(&mut cache, get_with("/", &[("accept", "a")])).await;
+        tokio::time::sleep(SECOND).await;
+        clock.advance(2 * SECOND);
+        held.store(is_held, SeqCst);
+        let before = layer.handle().stats().store_errors;
+
+        let answer = ask(&mut cache, get_with("/", &[("accept", "a")])).await;
+        assert_eq!(status(&answer), "hit; ttl=-1");
+        tokio::time::sleep(SECOND).await;
+
+        assert_eq!(origin.forwards(), forwards, "{leases} {is_held}");
+        assert_eq!(layer.handle().stats().store_errors, before, "{leases} {is_held}");
+    }
 }

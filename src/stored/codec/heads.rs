@@ -9,11 +9,12 @@ use std::sync::{
 };
 
 use bytes::Bytes;
+use http::HeaderValue;
 
 use super::head;
 use crate::stored::StoredHead;
 
-/// At most `PLACES` heads of at most `LONGEST` bytes: about a megabyte.
+/// At most `PLACES` heads that take `MOST_BYTES` each: about a megabyte.
 pub(super) struct Heads {
     places: Box<[Place]>,
 }
@@ -41,7 +42,8 @@ impl Heads {
         let Some(place) = usize::try_from(seal % PLACES).ok().and_then(|place| self.places.get(place)) else {
             return head::read(bytes, kept).map(Arc::new);
         };
-        if place.last.load(Relaxed) != seal || bytes.len() > LONGEST {
+        // Written only where it is news, so that threads do not meet here for what all ask for.
+        if place.last.load(Relaxed) != seal {
             place.last.store(seal, Relaxed);
             return head::read(bytes, kept).map(Arc::new);
         }
@@ -53,17 +55,24 @@ impl Heads {
         }
         // Without slices, so that it keeps no body.
         let head = Arc::new(head::read(bytes, None)?);
-        if let Ok(mut read) = place.read.try_write() {
+        if may_be_kept(&head, bytes)
+            && let Ok(mut read) = place.read.try_write()
+        {
             *read = Some(Read { bytes: bytes.into(), head: Arc::clone(&head) });
         }
         Some(head)
     }
 }
 
+/// A sensitive value is kept nowhere else.
+fn may_be_kept(head: &StoredHead, bytes: &[u8]) -> bool {
+    head.size_bytes() + bytes.len() <= MOST_BYTES && !head.headers.values().any(HeaderValue::is_sensitive)
+}
+
 const PLACES: u64 = 256;
 
-/// Longer than most heads are.
-const LONGEST: usize = 1_024;
+/// More than most heads take, with the bytes that they are read from.
+const MOST_BYTES: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
@@ -101,15 +110,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn of_what_comes_once_or_is_long_nothing_is_kept() {
-        let (heads, long) = (Heads::new(), bytes(&"1".repeat(LONGEST)));
-        for (bytes, seals) in [(&long, [SEAL; 4]), (&bytes("1"), [0, 1, PLACES, PLACES + 1])] {
-            for seal in seals {
-                drop(heads.read(seal, bytes, None).unwrap());
-            }
-        }
+    /// Whether any is kept.
+    fn has_any(heads: &Heads) -> bool {
+        heads.places.iter().any(|place| place.read.read().unwrap().is_some())
+    }
 
-        assert!(heads.places.iter().all(|place| place.read.read().unwrap().is_none()));
+    #[test]
+    fn of_what_comes_once_is_long_or_is_sensitive_nothing_is_kept() {
+        let heads = Heads::new();
+        let mut fields = headers(&[("x-a", "1")]);
+        fields.values_mut().for_each(|value| value.set_sensitive(true));
+        let sensitive = head::write(&tests::head(fields, Nominated::default())).into();
+        let table = [
+            (bytes("1"), [1, 2, PLACES + 1, PLACES + 2]),
+            (bytes(&"1".repeat(MOST_BYTES)), [SEAL; 4]),
+            (bytes(&"1".repeat(MOST_BYTES / 2)), [SEAL; 4]),
+            (sensitive, [SEAL; 4]),
+        ];
+        for (bytes, seals) in table {
+            for seal in seals {
+                drop(heads.read(seal, &bytes, None).unwrap());
+            }
+            assert!(!has_any(&heads), "{} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn all_of_them_take_about_a_megabyte() {
+        let names: Vec<String> = (0..20).map(|number| format!("x-{number}")).collect();
+        for most in 1..=names.len() {
+            let lines: Vec<_> = names[..most].iter().map(|name| (name.as_str(), "1")).collect();
+            let bytes: Bytes = head::write(&tests::head(headers(&lines), Nominated::default())).into();
+            let heads = Heads::new();
+
+            let held = allocation_counter::measure(|| {
+                for seal in (0..PLACES).flat_map(|seal| [seal; 2]) {
+                    drop(heads.read(seal, &bytes, None).unwrap());
+                }
+            });
+
+            assert!(held.bytes_current < 5 << 18, "{} bytes for {most} fields", held.bytes_current);
+        }
+    }
+
+    #[test]
+    fn threads_that_read_at_the_same_place_get_each_its_own() {
+        let (heads, all) = (Heads::new(), [0, 1, 2].map(|number| (number.to_string(), bytes(&number.to_string()))));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (heads, all) = (&heads, &all);
+                scope.spawn(move || {
+                    for round in 0..5_000 {
+                        let (text, bytes) = &all[(round / 3 + thread) % all.len()];
+                        assert_eq!(value(heads.read(SEAL, bytes, Some(bytes))), *text);
+                    }
+                });
+            }
+        });
+        assert!(has_any(&heads));
     }
 }

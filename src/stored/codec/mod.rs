@@ -121,7 +121,7 @@ impl Codec {
     }
 
     /// What is stored under this key, from its frame. The body is a slice of `bytes`, and so may be the values of fields
-    /// beside one; all else is copied.
+    /// beside one; the head may be that of others, of the same bytes; all else is copied.
     pub(crate) fn decode(&self, key: &CacheKey, bytes: &Bytes) -> Result<Stored, DecodeError> {
         let frame = self.read(key, bytes)?;
         match frame.kind {
