@@ -4,6 +4,7 @@ mod answer;
 mod compute;
 mod content;
 mod fields;
+mod flight;
 mod follow;
 mod forward;
 mod future;
