@@ -310,6 +310,10 @@ async fn who_has_waited_for_another_process_for_long_enough_is_served_stale_wher
         assert_eq!(elsewhere.forwards(), is_forwarded, "{said}, {overflow:?}");
         let waited = began.elapsed();
         assert!(waited >= 2 * SECOND && waited < 3 * SECOND, "{waited:?}");
+        if is_forwarded == 1 {
+            settle().await;
+            assert_eq!(status(&ask(&mut cache, get("/")).await), "hit; ttl=1", "it was stored: {said}, {overflow:?}");
+        }
     }
 }
 
